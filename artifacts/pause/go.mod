@@ -1,0 +1,3 @@
+module armillary/artifacts/pause
+
+go 1.26.0

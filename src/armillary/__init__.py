@@ -1,0 +1,1 @@
+"""Armillary: a science platform for astronomers, built by one command."""

@@ -1,0 +1,28 @@
+"""The programs a cluster's hosts run, built from Go modules pinned by go.sum."""
+
+from armillary.artifacts.build import (
+    ArtifactError,
+    BuiltArtifact,
+    artifact_key,
+    artifact_path,
+    build_all,
+    build_artifact,
+    bundle_artifact,
+    verify_artifact,
+)
+from armillary.artifacts.manifest import Artifact, Manifest, ManifestError, load_manifest
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "BuiltArtifact",
+    "Manifest",
+    "ManifestError",
+    "artifact_key",
+    "artifact_path",
+    "build_all",
+    "build_artifact",
+    "bundle_artifact",
+    "load_manifest",
+    "verify_artifact",
+]

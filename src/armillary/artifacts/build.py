@@ -1,0 +1,417 @@
+"""Build artifacts, once for each content, and keep them in the cache.
+
+    <cache>/artifacts/<name>/<key>/bin/<binary>
+                                  /manifest.json     what was built, with the digest of each binary
+                                  /<name>.tar.gz     the binaries, to be copied to hosts
+
+A key is the digest of all that shapes the binaries, so a directory that is there is right and is
+never built again. It appears by one rename, when everything in it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from armillary.artifacts.manifest import Artifact, load_manifest
+from armillary.paths import ROOT, cache_home
+from armillary.tools import go
+from armillary.tools.process import CommandError, CommandTimeout, Completed, tail
+
+# Part of every key: to be raised when this file or tools/go.py builds in another way.
+BUILDER_REVISION = 1
+STAGING = ".building-"
+MANIFEST = "manifest.json"
+
+Progress = Callable[[str], None]
+
+# What a failed build printed, and what to do about it; the first that fits is shown.
+HINTS = (
+    (
+        ("SECURITY ERROR", "checksum mismatch"),
+        "A module is not the one that {folder}/go.sum names. If go.mod was changed on purpose, run "
+        "`go mod tidy` in {folder} and review the difference; otherwise do not go on: what the "
+        "module proxy (GOPROXY) hands out has been altered.",
+    ),
+    (
+        ("missing go.sum entry", "updates to go.mod needed", "go.mod file indicates go"),
+        "{folder}/go.mod and go.sum do not belong together. Run `go mod tidy` in {folder} and "
+        "commit both.",
+    ),
+    (
+        ("403 Forbidden", "404 Not Found", "410 Gone"),
+        "The module proxy does not serve that module. Set GOPROXY to one that does, or choose a "
+        "version in {folder}/go.mod that needs other modules.",
+    ),
+    (
+        ("dial tcp", "no such host", "i/o timeout", "connection refused", "TLS handshake"),
+        "The module proxy cannot be reached. Check GOPROXY and the network, then run the same "
+        "command again: it goes on where it stopped.",
+    ),
+    (
+        ("no space left on device",),
+        "The disk that holds {cache} is full. Free some space there or set ARMILLARY_CACHE_HOME.",
+    ),
+    (
+        ("signal: killed", "cannot allocate memory"),
+        "The machine ran out of memory. End other programs, then run the same command again.",
+    ),
+)
+OTHERWISE = "Run the same command again after correcting this; what is built stays built."
+
+
+class ArtifactError(RuntimeError):
+    """An artifact could not be built."""
+
+    def __init__(self, artifact: str, what: str, hint: str, *, command: str = "", last: str = ""):
+        self.artifact = artifact
+        self.command = command
+        self.last_lines = last
+        self.hint = hint
+        parts = [f"Artifact {artifact}: {what}"]
+        if command:
+            parts.append(f"    $ {command}")
+        if last:
+            parts.append(last)
+        super().__init__("\n".join([*parts, hint]))
+
+
+@dataclass(frozen=True)
+class BuiltArtifact:
+    """An artifact in the cache."""
+
+    name: str
+    version: str
+    key: str
+    bin_dir: Path
+    binaries: dict[str, str]
+    """File name: sha256."""
+    built: bool
+    """False when it was in the cache already."""
+    seconds: float
+
+
+def artifact_key(entry: Artifact, root: Path = ROOT) -> str:
+    """Return the digest of all that shapes this artifact's binaries.
+
+    That is: go.mod, go.sum and every other file of its folder (but hidden ones and tests), the
+    entry as far as the compiler sees it, the Go version and target, the C compiler and libraries
+    where they are used, and this builder's revision.
+    """
+    facts: dict[str, Any] = {
+        "builder": BUILDER_REVISION,
+        "name": entry.name,
+        "binaries": entry.binaries,
+        "ldflags": entry.ldflags(),
+        "tags": entry.tags,
+        "cgo": entry.cgo,
+        "go": go.version(),
+        "target": go.target(),
+        "c": go.c_packages(entry.apt) if entry.cgo else {},
+        "files": {
+            str(path.relative_to(root / entry.folder)): _digest(path)
+            for path in _sources(root / entry.folder)
+        },
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def artifact_path(entry: Artifact, *, cache: Path | None = None, root: Path = ROOT) -> Path:
+    """Return the directory in which this artifact lies, or will lie, in the cache."""
+    return (cache or cache_home()) / "artifacts" / entry.name / artifact_key(entry, root)
+
+
+def build_artifact(
+    entry: Artifact,
+    *,
+    cache: Path | None = None,
+    root: Path = ROOT,
+    progress: Progress = lambda line: None,
+) -> BuiltArtifact:
+    """Return this artifact from the cache; build it when it is not there.
+
+    Two processes never build the same one: the second waits and takes what the first has made.
+    An interrupted build leaves nothing that could be taken for an artifact; the next one goes on
+    with all packages that were compiled.
+
+    Raises:
+        ArtifactError: it could not be built.
+    """
+    cache = cache or cache_home()
+    started = time.monotonic()
+    home = artifact_path(entry, cache=cache, root=root)
+    if built := _cached(entry, home):
+        return built
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(home.parent / ".lock", lambda: progress(f"{entry.name}: another build is on")):
+        if built := _cached(entry, home):
+            return built
+        for leftover in home.parent.glob(f"{STAGING}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=STAGING, dir=home.parent) as name:
+            staging = Path(name) / home.name
+            digests = compile_artifact(
+                entry,
+                staging / "bin",
+                caches=go.Caches.under(cache),
+                root=root,
+                progress=progress,
+            )
+            seconds = time.monotonic() - started
+            _write_manifest(entry, staging, digests, round(seconds, 1))
+            shutil.rmtree(home, ignore_errors=True)
+            staging.rename(home)
+    return BuiltArtifact(entry.name, entry.version, home.name, home / "bin", digests, True, seconds)
+
+
+def build_all(
+    names: Sequence[str] | None = None,
+    *,
+    cache: Path | None = None,
+    root: Path = ROOT,
+    progress: Progress = lambda line: None,
+) -> list[BuiltArtifact]:
+    """Build the artifacts of these names, or all, one after the other.
+
+    Raises:
+        ArtifactError: one could not be built; those before it stay built.
+        ManifestError: artifacts.yml is wrong, or has no such name.
+    """
+    manifest = load_manifest(root)
+    entries = [manifest.get(name) for name in (manifest.names() if names is None else names)]
+    return [build_artifact(entry, cache=cache, root=root, progress=progress) for entry in entries]
+
+
+def compile_artifact(
+    entry: Artifact,
+    out: Path,
+    *,
+    caches: go.Caches,
+    root: Path = ROOT,
+    progress: Progress = lambda line: None,
+) -> dict[str, str]:
+    """Compile an artifact's binaries into `out`, whatever the cache holds; return their digests.
+
+    Raises:
+        ArtifactError: it could not be built.
+    """
+    if entry.cgo:
+        present = go.c_packages(entry.apt)
+        if missing := [package for package in entry.apt if package not in present]:
+            raise ArtifactError(
+                entry.name,
+                f"Debian packages are missing on this machine: {', '.join(missing)}.",
+                f"Run `apt-get install {' '.join(missing)}`, then the same command again.",
+            )
+    out.mkdir(parents=True)
+    folder = root / entry.folder
+    caches.packages.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="go-", dir=out.parent) as scratch:
+        for number, (binary, package) in enumerate(entry.binaries.items(), start=1):
+            progress(
+                f"{entry.name} {entry.version}: building {binary} "
+                f"({number} of {len(entry.binaries)})"
+            )
+            try:
+                go.build(
+                    package,
+                    out / binary,
+                    folder=folder,
+                    caches=caches,
+                    scratch=Path(scratch),
+                    ldflags=entry.ldflags(),
+                    tags=entry.tags,
+                    cgo=entry.cgo,
+                    jobs=max(2, (os.cpu_count() or 2) // 2),
+                    on_line=progress,
+                )
+            except CommandError as error:
+                code = error.completed.returncode
+                raise _failed(
+                    entry, f"go ended with exit code {code}.", error.completed, caches
+                ) from error
+            except CommandTimeout as error:
+                raise _failed(entry, "go did not end in time.", error.completed, caches) from error
+    for binary in entry.binaries:
+        (out / binary).chmod(0o755)
+    return {binary: _digest(out / binary) for binary in sorted(entry.binaries)}
+
+
+def verify_artifact(
+    entry: Artifact,
+    *,
+    cache: Path | None = None,
+    root: Path = ROOT,
+    rebuild: bool = False,
+    progress: Progress = lambda line: None,
+) -> list[str]:
+    """Return what is wrong with this artifact in the cache: nothing, when it is as it was built.
+
+    With `rebuild` it is also compiled anew from empty package caches, and each binary that does
+    not come out byte for byte the same is named.
+
+    Raises:
+        ArtifactError: it was not in the cache and could not be built.
+    """
+    cache = cache or cache_home()
+    built = build_artifact(entry, cache=cache, root=root, progress=progress)
+    wrong = [
+        f"{entry.name}: {built.bin_dir / binary} is not what was built: its sha256 is "
+        f"{actual}, not {digest}. Remove {built.bin_dir.parent} and build again."
+        for binary, digest in built.binaries.items()
+        if (actual := _digest(built.bin_dir / binary)) != digest
+    ]
+    if rebuild:
+        with tempfile.TemporaryDirectory(prefix=".verify-", dir=cache / "artifacts") as name:
+            # The modules are content-addressed by go.sum; what is compiled from them is in doubt.
+            caches = go.Caches(modules=cache / "go" / "mod", packages=Path(name) / "packages")
+            again = compile_artifact(
+                entry, Path(name) / "bin", caches=caches, root=root, progress=progress
+            )
+        wrong += [
+            f"{entry.name}: {binary} came out as {again[binary]} this time, as {digest} before."
+            for binary, digest in built.binaries.items()
+            if again[binary] != digest
+        ]
+    return wrong
+
+
+def bundle_artifact(
+    entry: Artifact,
+    *,
+    cache: Path | None = None,
+    root: Path = ROOT,
+    progress: Progress = lambda line: None,
+) -> Path:
+    """Return a .tar.gz of this artifact's binaries, built first when it is not in the cache.
+
+    The binaries lie at its top, owned by root, with no times in it: the same binaries give the
+    same archive.
+
+    Raises:
+        ArtifactError: it was not in the cache and could not be built.
+    """
+    built = build_artifact(entry, cache=cache, root=root, progress=progress)
+    bundle = built.bin_dir.parent / f"{entry.name}.tar.gz"
+    with _locked(built.bin_dir.parent.parent / ".lock", lambda: None):
+        if bundle.is_file():
+            return bundle
+        unfinished = bundle.with_suffix(".part")
+        with (
+            unfinished.open("wb") as file,
+            gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
+        ):
+            for binary in sorted(built.binaries):
+                member = tarfile.TarInfo(binary)
+                member.size = (built.bin_dir / binary).stat().st_size
+                member.mode = 0o755
+                member.uname = member.gname = "root"
+                with (built.bin_dir / binary).open("rb") as content:
+                    archive.addfile(member, content)
+        unfinished.replace(bundle)
+    return bundle
+
+
+def _cached(entry: Artifact, home: Path) -> BuiltArtifact | None:
+    """Return what is in the cache, or None when it is not there or has been cut short."""
+    try:
+        known = json.loads((home / MANIFEST).read_text())
+        binaries = {name: each["sha256"] for name, each in known["binaries"].items()}
+        whole = binaries.keys() == entry.binaries.keys() and all(
+            (home / "bin" / name).stat().st_size == each["size"]
+            for name, each in known["binaries"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not whole:
+        return None
+    return BuiltArtifact(
+        entry.name, entry.version, home.name, home / "bin", binaries, False, known["seconds"]
+    )
+
+
+def _write_manifest(
+    entry: Artifact, directory: Path, digests: dict[str, str], seconds: float
+) -> None:
+    (directory / MANIFEST).write_text(
+        json.dumps(
+            {
+                "name": entry.name,
+                "version": entry.version,
+                "licence": entry.licence,
+                "key": directory.name,
+                "go": go.version(),
+                "target": go.target(),
+                "seconds": seconds,
+                "binaries": {
+                    binary: {
+                        "package": entry.binaries[binary],
+                        "sha256": digest,
+                        "size": (directory / "bin" / binary).stat().st_size,
+                    }
+                    for binary, digest in digests.items()
+                },
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+
+
+def _failed(entry: Artifact, what: str, completed: Completed, caches: go.Caches) -> ArtifactError:
+    """Turn a failed command into an error that says what to do next."""
+    printed = completed.stdout + completed.stderr
+    hint = next(
+        (text for marks, text in HINTS if any(mark in printed for mark in marks)), OTHERWISE
+    )
+    return ArtifactError(
+        entry.name,
+        what,
+        hint.format(folder=entry.folder, cache=caches.packages),
+        command=f"cd {entry.folder} && {' '.join(completed.argv)}",
+        last=tail(completed),
+    )
+
+
+def _sources(folder: Path) -> list[Path]:
+    """Return the files of a module that can reach its binaries.
+
+    Anything may be embedded, so all but tests, and hidden files (editors leave them about).
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not path.name.endswith("_test.go")
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock that ends with this process, however it ends."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,67 @@
+"""What every cloud answers; the rest of Armillary asks this and never which cloud it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from armillary.models.cluster import Cluster
+from armillary.models.report import Check
+
+Say = Callable[[str], None]
+
+
+class CloudError(RuntimeError):
+    """The cloud cannot be used; the message says why and what to do."""
+
+
+class Cloud(Protocol):
+    """One kind of place that hosts come from."""
+
+    name: str
+
+    def preflight(self, cluster: Cluster) -> list[Check]:
+        """Return every shortfall at once, before anything is touched."""
+
+    def prepare(self, say: Say) -> bool:
+        """Have on this machine what the cloud needs; return whether anything was missing.
+
+        Raises:
+            CloudError: it cannot be had.
+        """
+
+    def wake(self, say: Say) -> None:
+        """Have a cloud that is installed answer; install nothing.
+
+        Raises:
+            CloudError: it does not.
+        """
+
+    def ready(self) -> bool:
+        """Tell whether the cloud answers."""
+
+    def identity(self) -> dict[str, str]:
+        """Return what tells this cloud from every other; a cluster is pinned to it."""
+
+    def variables(self) -> dict[str, Any]:
+        """Return the variables only this cloud's compute root knows."""
+
+    def quirks(self) -> dict[str, bool]:
+        """Return what roles must know of the hosts (`armillary_host_quirks`)."""
+
+    def host_keys(self, hosts: Mapping[str, Any], say: Say) -> dict[str, str]:
+        """Return each host's ssh public key by a way that cannot be listened in on.
+
+        Args:
+            hosts: the `hosts` of Terraform's output `cluster`.
+            say: told what is waited for.
+        """
+
+    def publish_names(self, cluster: Cluster, address: str) -> list[str]:
+        """Make the cluster's names known on this machine; return what a person should know."""
+
+    def withdraw_names(self, cluster: Cluster) -> None:
+        """Undo `publish_names`."""
+
+    def tidy(self, *, data: bool) -> None:
+        """After the last cluster is down, stop what `prepare` started; with `data`, all of it."""

@@ -1,0 +1,154 @@
+"""The Incus daemon of this machine: installed, started, given a storage pool, and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from armillary.paths import state_home
+from armillary.tools import apt
+from armillary.tools.incus import exists, incus, query, server
+from armillary.tools.process import CommandError, run, start_daemon
+
+POOL = "armillary"
+RELEASE = "bookworm"
+DAEMON = Path("/usr/libexec/incus/incusd")
+PACKAGES = (
+    "attr",
+    "btrfs-progs",
+    "buildah",
+    "dnsmasq-base",
+    "gcc",
+    "libc6-dev",
+    "libseccomp-dev",
+    "mmdebstrap",
+    "nftables",
+    "openssh-client",
+    "pkg-config",
+    "skopeo",
+    "squashfs-tools",
+)
+INCUS = ("incus", "incus-base", "incus-client")
+
+LOG = Path("/var/log/incus/incus.log")
+STORAGE_PATH = Path("/var/lib/incus/storage-pools") / POOL
+
+
+class IncusError(RuntimeError):
+    """Incus cannot be had on this machine; the message says why and what to do."""
+
+
+def _record() -> Path:
+    return state_home() / "incusd.json"
+
+
+def install(progress: Callable[[str], None]) -> None:
+    """Install Incus and what the build needs from Debian, when any of it is missing."""
+    needed = apt.missing(PACKAGES)
+    wants_incus = apt.missing(INCUS)
+    if not needed and not wants_incus:
+        return
+    progress("installing Incus and the build tools from Debian")
+    if wants_incus:
+        apt.enable_backports(RELEASE)
+    apt.update()
+    if needed:
+        apt.install(needed)
+    if wants_incus:
+        apt.install(wants_incus, suite=f"{RELEASE}-backports")
+
+
+def start(progress: Callable[[str], None]) -> None:
+    """Have a daemon that answers: systemd's where there is one, else one of our own.
+
+    Raises:
+        IncusError: it does not answer within a minute.
+    """
+    if server() is not None:
+        return
+    progress("starting the Incus daemon")
+    if Path("/run/systemd/system").is_dir():
+        run(["systemctl", "start", "incus.service"], timeout=120)
+    else:
+        pid = start_daemon([str(DAEMON), "--group", "incus-admin"], LOG)
+        _record().parent.mkdir(parents=True, exist_ok=True)
+        _record().write_text(json.dumps({"pid": pid}))
+    try:
+        incus("admin", "waitready", "--timeout=60", timeout=70)
+    except CommandError as error:
+        raise IncusError(
+            f"The Incus daemon does not answer. The end of {LOG} says why:\n{_log_tail()}"
+        ) from error
+
+
+def ensure_pool(size_gib: int) -> None:
+    """Have the storage pool: a btrfs file system in a sparse file, so that volumes have sizes."""
+    if exists(f"/1.0/storage-pools/{POOL}"):
+        return
+    incus("storage", "create", POOL, "btrfs", f"size={size_gib}GiB", timeout=120)
+
+
+def started_by_us() -> bool:
+    """Tell whether the daemon that runs was started by Armillary, not by systemd or a person."""
+    try:
+        pid = int(json.loads(_record().read_text())["pid"])
+        return DAEMON.name in Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError, ValueError, KeyError):
+        return False
+
+
+def stop() -> None:
+    """End the daemon Armillary started, when nothing uses it any more; its pool stays on disk."""
+    if not started_by_us():
+        return
+    if server() is not None and query("/1.0/instances"):
+        return
+    pid = int(json.loads(_record().read_text())["pid"])
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists():
+        if time.monotonic() > deadline:
+            raise IncusError(f"The Incus daemon (process {pid}) did not end within a minute.")
+        _reap(pid)
+        time.sleep(0.1)
+    for mount in reversed(_mounts()):
+        run(["umount", mount], timeout=30, check=False)
+    _record().unlink()
+
+
+def remove_pool() -> None:
+    """Delete the pool with everything in it."""
+    if exists(f"/1.0/storage-pools/{POOL}"):
+        incus("storage", "delete", POOL, timeout=60)
+
+
+def custom_volumes() -> list[str]:
+    """Return the names of the data volumes the pool holds."""
+    if not exists(f"/1.0/storage-pools/{POOL}"):
+        return []
+    found = query(f"/1.0/storage-pools/{POOL}/volumes/custom?recursion=1")
+    return sorted(volume["name"] for volume in found)
+
+
+def _mounts() -> list[str]:
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return [fields[1] for fields in map(str.split, lines) if fields[1].startswith("/var/lib/incus/")]
+
+
+def _reap(pid: int) -> None:
+    """Collect the daemon's exit when it happens to be this process's child."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass
+
+
+def _log_tail() -> str:
+    try:
+        return "\n".join(f"    {line}" for line in LOG.read_text().splitlines()[-20:])
+    except FileNotFoundError:
+        return f"    ({LOG} does not exist)"

@@ -1,0 +1,117 @@
+"""`invoke open`, `password`, `ssh` and `logs`: ways into a running cluster."""
+
+from __future__ import annotations
+
+import json
+from typing import NoReturn
+
+from rich.console import Console
+
+from armillary import inventory, secrets
+from armillary.commands.common import CommandFailed, load
+from armillary.commands.up import access_table
+from armillary.stages.contract import Context
+from armillary.stages.provision import output
+from armillary.tools.process import replace_by
+from armillary.tools.terraform import TerraformError
+
+UNITS = {
+    "registry": ("services", "registry"),
+    "balancer": ("services", "haproxy"),
+    "kubelet": ("worker", "kubelet"),
+    "containerd": ("worker", "containerd"),
+}
+"""Components that are systemd units: the role of the host to look at, and the unit's name."""
+
+
+def show_urls(
+    console: Console, *, cloud: str = "local", cluster: str | None = None, as_json: bool = False
+) -> None:
+    """Print where the cluster is reached.
+
+    Raises:
+        CommandFailed: it is not up.
+    """
+    context = _running(cloud, cluster)
+    if as_json:
+        console.print_json(context.paths.endpoints.read_text())
+    else:
+        console.print(access_table(context))
+
+
+def password(user: str, *, cloud: str = "local", cluster: str | None = None) -> str:
+    """Return the password generated for a user of JupyterHub.
+
+    Raises:
+        CommandFailed: there is no such user; names those there are.
+    """
+    context = load(cloud, cluster)
+    users: dict[str, str] = secrets.load(context.paths).get("jupyterhub", {}).get("users", {})
+    if user not in users:
+        known = ", ".join(sorted(users)) or "nobody, for the cluster was never up"
+        raise CommandFailed(f"No user is called {user}. There is: {known}.")
+    return users[user]
+
+
+def ssh(host: str, *, cloud: str = "local", cluster: str | None = None) -> NoReturn:
+    """Become an ssh session on a host.
+
+    Raises:
+        CommandFailed: there is no such host; names those there are.
+    """
+    replace_by(_ssh(_running(cloud, cluster), host))
+
+
+def logs(
+    component: str, *, cloud: str = "local", cluster: str | None = None, lines: int = 200
+) -> NoReturn:
+    """Become the program that shows a component's log.
+
+    Raises:
+        CommandFailed: the cluster is not up.
+    """
+    context = _running(cloud, cluster)
+    if component in UNITS:
+        role, unit = UNITS[component]
+        host = next(each for each in context.cluster.expanded_hosts() if each.role == role)
+        command = ["sudo", "journalctl", "-u", unit, "-n", str(lines), "--no-pager"]
+        replace_by([*_ssh(context, host.name), *command])
+    artifacts = json.loads((context.paths.root / "tools.json").read_text())
+    namespace, _, name = component.rpartition("/")
+    replace_by(
+        [
+            artifacts["kubectl"],
+            f"--kubeconfig={context.paths.kubeconfig}",
+            f"--namespace={namespace or 'jupyterhub'}",
+            "logs",
+            f"--tail={lines}",
+            "--all-containers",
+            f"deployment/{name}",
+        ]
+    )
+
+
+def _running(cloud: str, cluster: str | None) -> Context:
+    context = load(cloud, cluster)
+    if not context.paths.endpoints.exists():
+        raise CommandFailed(f"Cluster {context.cluster.name} is not up; `invoke up` makes it.")
+    return context
+
+
+def _ssh(context: Context, host: str) -> list[str]:
+    try:
+        hosts = output(context)["hosts"]
+    except (TerraformError, KeyError):
+        raise CommandFailed("There are no hosts yet; `invoke up` makes them.") from None
+    if host not in hosts:
+        raise CommandFailed(f"No host is called {host}. There are: {', '.join(sorted(hosts))}.")
+    return [
+        "ssh",
+        "-i",
+        str(context.paths.private_key),
+        "-o",
+        f"UserKnownHostsFile={context.paths.known_hosts}",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        f"{inventory.USER}@{hosts[host]['access_address']}",
+    ]

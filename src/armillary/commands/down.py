@@ -1,0 +1,103 @@
+"""`invoke down`: take a cluster away; its data only when that is asked for by name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from rich.console import Console
+
+from armillary import identity
+from armillary.clouds.contract import CloudError
+from armillary.commands.common import CommandFailed, load, locked
+from armillary.report.progress import Progress
+from armillary.stages.configure import Configure
+from armillary.stages.contract import Context, StageError
+from armillary.stages.provision import Provision, output
+from armillary.tools.process import CommandError
+from armillary.tools.terraform import TerraformError
+
+
+def down(
+    console: Console,
+    *,
+    cloud: str = "local",
+    cluster: str | None = None,
+    with_data: bool = False,
+    yes_lose: str | None = None,
+    ask: Callable[[str], str] = input,
+) -> None:
+    """Remove all that `up` made, and with `with_data` the volumes too.
+
+    Args:
+        console: where to print.
+        cloud: the folder of inventories/ to take when `cluster` does not say.
+        cluster: which cluster.
+        with_data: the volumes, keys and passwords as well.
+        yes_lose: the cluster's name, in place of typing it when asked.
+        ask: asks a person for a line.
+
+    Raises:
+        CommandFailed: it was not confirmed, or something could not be removed.
+    """
+    context = load(cloud, cluster)
+    name = context.cluster.name
+    if not context.paths.root.exists():
+        console.print(f"Cluster {name} is not there: nothing to take down.")
+        return
+    if with_data:
+        _confirm(console, context, yes_lose, ask)
+    progress = Progress(console, f"Taking down cluster {name}")
+    context.say = progress.say
+    steps = [("compute", "Hosts and network", 10.0)]
+    if with_data:
+        steps.append(("data", "Volumes, keys and passwords", 3.0))
+    steps.append(("machine", "What was started on this machine", 2.0))
+    with progress.run(steps), locked(context.paths):
+        try:
+            with progress.stage("compute") as line:
+                context.cloud.wake(context.say)
+                identity.check(context.paths, name, context.cloud.identity())
+                Provision().destroy(context)
+                Configure().destroy(context)
+                line.outcome = "changed"
+            if with_data:
+                with progress.stage("data") as line:
+                    Provision().destroy_data(context)
+                    shutil.rmtree(context.paths.root)
+                    line.outcome = "changed"
+            with progress.stage("machine") as line:
+                context.cloud.withdraw_names(context.cluster)
+                context.cloud.tidy(data=with_data)
+                line.outcome = "changed"
+        except (CloudError, CommandError, TerraformError, StageError, identity.WrongCloud) as error:
+            raise CommandFailed(f"{error}\nTo go on: the same command again.") from error
+    if with_data:
+        console.print(f"\nCluster {name} and its data are gone.")
+    else:
+        console.print(
+            f"\nCluster {name} is down. Its volumes, keys and passwords are kept: "
+            "`invoke up` brings them back, `invoke down --with-data` deletes them."
+        )
+
+
+def _confirm(
+    console: Console, context: Context, yes_lose: str | None, ask: Callable[[str], str]
+) -> None:
+    name = context.cluster.name
+    console.print("This deletes for good:")
+    for volume, facts in context.cluster.terraform_variables("data")["volumes"].items():
+        console.print(f"    volume {volume} ({facts['size_gib']} GiB)")
+    console.print(f"    keys and passwords in {context.paths.root}")
+    typed = yes_lose if yes_lose is not None else ask(f"Type the cluster's name ({name}): ")
+    if typed.strip() != name:
+        raise CommandFailed(f"`{typed.strip()}` is not `{name}`: nothing was touched.")
+
+
+def inventory(context: Context) -> list[str]:
+    """Return what `down` would remove, a line each."""
+    try:
+        hosts = output(context)["hosts"]
+    except (TerraformError, KeyError):
+        return []
+    return [f"host {name} ({host['address']})" for name, host in sorted(hosts.items())]

@@ -1,0 +1,152 @@
+"""`invoke up`: make a cluster what its cluster.yml says, from wherever it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from armillary.commands.common import CommandFailed, load, locked
+from armillary.files import write
+from armillary.models.endpoints import Endpoints
+from armillary.models.report import StageReport
+from armillary.report.progress import Line, Progress, duration
+from armillary.stages import record
+from armillary.stages.artifacts import Artifacts
+from armillary.stages.configure import Configure
+from armillary.stages.contract import Context, Stage, StageError
+from armillary.stages.preflight import Preflight
+from armillary.stages.prepare import Prepare
+from armillary.stages.provision import Provision, output
+from armillary.stages.verify import Verify
+
+STAGES: Sequence[Stage] = (
+    Preflight(),
+    Prepare(),
+    Provision(),
+    Artifacts(),
+    Configure(),
+    Verify(),
+)
+
+
+def up(
+    console: Console,
+    *,
+    cloud: str = "local",
+    cluster: str | None = None,
+    replace: Sequence[str] = (),
+    converge: bool = False,
+) -> None:
+    """Run every stage that has something to do.
+
+    Raises:
+        CommandFailed: cluster.yml is wrong, or a stage failed; says how to go on.
+    """
+    context = load(cloud, cluster)
+    context.replace, context.converge = frozenset(replace), converge
+    unknown = context.replace - {host.name for host in context.cluster.expanded_hosts()}
+    if unknown:
+        raise CommandFailed(f"--replace: no host is called {', '.join(sorted(unknown))}.")
+    again = f"uv run invoke up {_selection(cloud, cluster)}".rstrip()
+    progress = Progress(console, f"Cluster {context.cluster.name} on cloud {context.cluster.cloud}")
+    context.say = progress.say
+    preflight = STAGES[0]
+    expectations = [
+        (stage.name, stage.title, record.expected(context.paths, stage.name, stage.expected))
+        for stage in STAGES
+    ]
+    with progress.run(expectations):
+        with progress.stage(preflight.name) as line:
+            _apply(preflight, context, line, again)
+        with locked(context.paths):
+            for stage in STAGES[1:]:
+                with progress.stage(stage.name) as line:
+                    _apply(stage, context, line, again)
+                if stage.name == "provision":
+                    _provisioned(context)
+    _finish(console, context, progress.lines)
+
+
+def _provisioned(context: Context) -> None:
+    """Remember what was asked for, and make its names known on this machine."""
+    write(context.paths.applied, context.config.read_text())
+    services = context.cluster.services_host().name
+    address = output(context)["hosts"][services]["access_address"]
+    context.cloud.publish_names(context.cluster, address)
+
+
+def _apply(stage: Stage, context: Context, line: Line, again: str) -> None:
+    started = datetime.now(UTC)
+    changed: bool | None = None
+    error: str | None = None
+    try:
+        changed = stage.apply(context)
+        line.outcome = "changed" if changed else "unchanged"
+    except KeyboardInterrupt:
+        error = "interrupted"
+        raise CommandFailed(
+            f"Stopped in stage `{stage.name}`. Nothing is lost; to go on: {again}"
+        ) from None
+    except StageError as failure:
+        error = failure.wrong
+        parts = [f"Stage `{stage.name}` failed: {failure.wrong}"]
+        if failure.tail:
+            parts.append(failure.tail)
+        if failure.log is not None:
+            parts.append(f"The whole log: {failure.log}")
+        if failure.fix:
+            parts.append(failure.fix)
+        parts.append(f"Stages before it stand. To go on once it is mended: {again}")
+        raise CommandFailed("\n".join(parts)) from failure
+    except BaseException as failure:
+        error = f"{type(failure).__name__}: {failure}"
+        raise
+    finally:
+        if context.paths.root.is_dir():
+            record.append(
+                context.paths,
+                StageReport(
+                    stage=stage.name,
+                    verb="apply",
+                    started=started,
+                    seconds=round((datetime.now(UTC) - started).total_seconds(), 2),
+                    expected_seconds=line.expected,
+                    changed=changed,
+                    error=error,
+                ),
+            )
+
+
+def _finish(console: Console, context: Context, lines: Sequence[Line]) -> None:
+    spent = duration(sum(line.seconds for line in lines))
+    if all(line.outcome == "unchanged" for line in lines):
+        console.print(f"\n[green]Nothing to change[/]: all of it is as cluster.yml says ({spent}).")
+    else:
+        console.print(f"\n[green]Cluster {context.cluster.name} is up[/] ({spent}).")
+    console.print(access_table(context))
+
+
+def access_table(context: Context) -> Table:
+    """Return where the cluster is reached, how to log in, and what to type next."""
+    found = Endpoints.model_validate_json(context.paths.endpoints.read_text())
+    table = Table(show_header=True, header_style="bold", box=None, padding=(0, 2))
+    for column in ("What", "Where", "Log in as"):
+        table.add_column(column, overflow="fold")
+    for endpoint in found.endpoints:
+        table.add_row(endpoint.description, endpoint.url, endpoint.login or "")
+    table.add_row("Passwords", "uv run invoke password USER", "")
+    table.add_row("Kubernetes", f"export KUBECONFIG={context.paths.kubeconfig}", "")
+    table.add_row("CA certificate", str(context.paths.pki / "ca.crt"), "")
+    table.add_row("Next", "uv run invoke test   proves that all of it works", "")
+    table.add_row("", "uv run invoke status   what runs, and what is wrong", "")
+    table.add_row("", "uv run invoke down   takes it down and keeps the data", "")
+    return table
+
+
+def _selection(cloud: str, cluster: str | None) -> str:
+    if cluster:
+        return f"--cluster {cluster}"
+    return "" if cloud == "local" else f"--cloud {cloud}"

@@ -1,0 +1,1 @@
+"""The container images of a cluster: built here, kept by content, pushed to its registry."""

@@ -1,0 +1,107 @@
+"""The Ansible inventory: generated from cluster.yml and Terraform's output, never edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from armillary.clouds.contract import Cloud
+from armillary.files import write
+from armillary.models.cluster import Cluster
+from armillary.paths import ClusterPaths
+
+USER = "armillary"
+GROUPS = {"services": "services", "control_plane": "control_plane", "worker": "workers"}
+
+
+def write_inventory(
+    paths: ClusterPaths,
+    cluster: Cluster,
+    cloud: Cloud,
+    output: Mapping[str, Any],
+    artifacts: Mapping[str, Any],
+    images: Mapping[str, str],
+) -> None:
+    """Write `inventory/hosts.yml` and `inventory/group_vars/all.yml` of a cluster's state.
+
+    Args:
+        paths: the cluster's state directory.
+        cluster: what the cluster is.
+        cloud: asked for the hosts' quirks.
+        output: Terraform's output `cluster` of the compute root.
+        artifacts: name -> {version, key, bundle, bin_dir}.
+        images: name -> reference in the cluster's registry.
+    """
+    write(paths.inventory / "hosts.yml", _dump(hosts(cluster, output)))
+    group_vars = paths.inventory / "group_vars"
+    group_vars.mkdir(mode=0o700, exist_ok=True)
+    variables = shared_variables(paths, cluster, cloud, output, artifacts, images)
+    write(group_vars / "all.yml", _dump(variables))
+
+
+def hosts(cluster: Cluster, output: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the groups and their hosts, as Ansible's YAML inventory has them."""
+    groups: dict[str, Any] = {group: {"hosts": {}} for group in GROUPS.values()}
+    flavors = {host.name: host.flavor for host in cluster.expanded_hosts()}
+    for name, host in output["hosts"].items():
+        groups[GROUPS[host["role"]]]["hosts"][name] = {
+            "ansible_host": host["access_address"],
+            "armillary_address": host["address"],
+            "armillary_role": host["role"],
+            "armillary_volumes": host["volumes"],
+            "armillary_cpus": flavors[name].cpus,
+            "armillary_memory_mib": flavors[name].memory.mib,
+        }
+    groups["kubernetes"] = {"children": {"control_plane": {}, "workers": {}}}
+    return {"all": {"children": groups}}
+
+
+def shared_variables(
+    paths: ClusterPaths,
+    cluster: Cluster,
+    cloud: Cloud,
+    output: Mapping[str, Any],
+    artifacts: Mapping[str, Any],
+    images: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the variables every host has."""
+    addresses: dict[str, list[str]] = {role: [] for role in GROUPS}
+    for _, host in sorted(output["hosts"].items()):
+        addresses[host["role"]].append(host["address"])
+    return {
+        "ansible_user": USER,
+        "ansible_become": True,
+        "ansible_ssh_private_key_file": str(paths.private_key),
+        "ansible_ssh_common_args": " ".join(
+            [
+                f"-o UserKnownHostsFile={paths.known_hosts}",
+                "-o StrictHostKeyChecking=yes",
+                "-o IdentitiesOnly=yes",
+            ]
+        ),
+        "armillary_cluster": cluster.name,
+        "armillary_domain": cluster.domain,
+        "armillary_network": {
+            "hosts": str(cluster.network.hosts),
+            "pods": str(cluster.network.pods),
+            "services": str(cluster.network.services),
+            "backend": cluster.network.backend,
+        },
+        "armillary_state_dir": str(paths.root),
+        "armillary_pki_dir": str(paths.pki),
+        "armillary_kubeconfig": str(paths.kubeconfig),
+        "armillary_registry": f"registry.{cluster.domain}:5000",
+        "armillary_services_address": addresses["services"][0],
+        "armillary_control_plane_addresses": addresses["control_plane"],
+        "armillary_worker_addresses": addresses["worker"],
+        "armillary_artifacts": dict(artifacts),
+        "armillary_images": dict(images),
+        "armillary_host_quirks": cloud.quirks(),
+        "armillary_components": cluster.components.model_dump(mode="json", by_alias=True),
+    }
+
+
+def _dump(content: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(content), sort_keys=True, width=1000)

@@ -1,0 +1,188 @@
+"""What a cluster is: the model of cluster.yml, and what follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from armillary.models.parts import (
+    Cloud,
+    Components,
+    Flavor,
+    HostGroup,
+    Images,
+    Network,
+    Part,
+    Role,
+    SharedSpace,
+    Volume,
+)
+from armillary.models.problem import format_path
+from armillary.models.rules import Draft, check, host_names, shared_by, slots
+from armillary.models.values import Domain, Label
+
+#: The image that artifacts/ builds for hosts, under the name it has in Incus.
+LOCAL_HOST_IMAGE = "armillary-host"
+
+#: The longest name Linux gives a network interface (IFNAMSIZ - 1).
+INTERFACE_LENGTH = 15
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine of a cluster."""
+
+    name: str
+    group: str
+    role: Role
+    slot: int
+    address: str
+    flavor_name: str
+    flavor: Flavor
+    volumes: dict[str, Volume]
+
+
+class Cluster(Part):
+    """A platform: one file, one cluster."""
+
+    name: Label = Field(
+        description="The cluster's name: first part of the names of all that is made for it.",
+        examples=["local"],
+    )
+    cloud: Cloud = Field(description="Where the hosts come from.", examples=["local"])
+    domain: Domain = Field(
+        default_factory=lambda data: f"{data.get('name', 'cluster')}.armillary.internal",
+        description="The DNS domain; `hub.<domain>` is where users log in. "
+        "Default: `<name>.armillary.internal`.",
+        examples=["science.example.org"],
+    )
+    network: Network = Field(description="Addresses.", examples=[{"hosts": "10.77.0.0/24"}])
+    flavors: dict[Label, Flavor] = Field(
+        description="Sizes of hosts, by name.",
+        examples=[{"worker": {"cpus": 2, "memory": "6GiB", "disk": "20GiB"}}],
+    )
+    hosts: dict[Label, HostGroup] = Field(
+        description="Groups of hosts, by name.",
+        examples=[{"control": {"role": "control_plane", "flavor": "control"}}],
+    )
+    shared: dict[Label, SharedSpace] = Field(
+        default_factory=dict,
+        description="Spaces all Kubernetes hosts share, by name.",
+        examples=[{"homes": {"size": "50GiB", "mount": "/srv/shared"}}],
+    )
+    images: Images = Field(default_factory=Images, description="Where images come from.")
+    components: Components = Field(
+        default_factory=Components, description="What runs on the cluster for its users."
+    )
+
+    @model_validator(mode="after")
+    def _rules_hold(self) -> Self:
+        findings = check(Draft.of(self))
+        if findings:
+            raise ValueError(
+                "; ".join(f"{format_path(each.path)}: {each.wrong}" for each in findings)
+            )
+        return self
+
+    @property
+    def network_name(self) -> str:
+        """The name of the hosts' bridge: `arm-<name>`, or with a digest where that is too long."""
+        name = f"arm-{self.name}"
+        if len(name) <= INTERFACE_LENGTH:
+            return name
+        return f"arm-{hashlib.sha256(self.name.encode()).hexdigest()[:10]}"
+
+    def expanded_hosts(self) -> list[Host]:
+        """All hosts, in order of their slots."""
+        hosts = [
+            Host(
+                name=name,
+                group=key,
+                role=group.role,
+                slot=slot,
+                address=str(self.network.hosts[slot]),
+                flavor_name=group.flavor,
+                flavor=self.flavors[group.flavor],
+                volumes=dict(group.volumes),
+            )
+            for key, group in self.hosts.items()
+            for name, slot in zip(host_names(key, group), slots(group), strict=True)
+        ]
+        return sorted(hosts, key=lambda host: host.slot)
+
+    def _of_role(self, role: Role) -> list[Host]:
+        return [host for host in self.expanded_hosts() if host.role == role]
+
+    def services_host(self) -> Host:
+        """The host of the registry."""
+        return self._of_role("services")[0]
+
+    def control_planes(self) -> list[Host]:
+        """The hosts of Kubernetes' control plane: one or three."""
+        return self._of_role("control_plane")
+
+    def workers(self) -> list[Host]:
+        """The hosts users' servers run on."""
+        return self._of_role("worker")
+
+    def terraform_variables(
+        self, root: Literal["data", "compute"], *, image: str = LOCAL_HOST_IMAGE
+    ) -> dict[str, Any]:
+        """Return the variables of a Terraform root, as terraform/*/`root`/variables.tf has them.
+
+        The caller adds to those of `compute`: `ssh_public_key`, and `data`, the output of the root
+        data. `image` is the name the cloud knows the hosts' image by.
+        """
+        return self._data_variables() if root == "data" else self._compute_variables(image)
+
+    def _data_variables(self) -> dict[str, Any]:
+        volumes = {
+            f"{host.name}-{name}": {"size_gib": volume.size.gib, "shared": False}
+            for host in self.expanded_hosts()
+            for name, volume in host.volumes.items()
+        }
+        volumes |= {
+            name: {"size_gib": space.size.gib, "shared": True}
+            for name, space in self.shared.items()
+        }
+        return {"cluster": self.name, "volumes": volumes}
+
+    def _compute_variables(self, image: str) -> dict[str, Any]:
+        hosts = {}
+        for host in self.expanded_hosts():
+            volumes = {
+                name: {"volume": f"{host.name}-{name}", "mount": volume.mount}
+                for name, volume in host.volumes.items()
+            }
+            volumes |= {
+                name: {"volume": name, "mount": space.mount}
+                for name, space in shared_by(self.hosts[host.group], self.shared).items()
+            }
+            hosts[host.name] = {
+                "role": host.role,
+                "slot": host.slot,
+                "flavor": host.flavor_name,
+                "cpus": host.flavor.cpus,
+                "memory_mib": host.flavor.memory.mib,
+                "disk_gib": host.flavor.disk.gib,
+                "image": image,
+                "volumes": volumes,
+            }
+        return {
+            "cluster": self.name,
+            "network": {"hosts": str(self.network.hosts)},
+            "hosts": hosts,
+        }
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of cluster.yml, for editors (docs/reference/cluster.schema.json)."""
+    schema = Cluster.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Armillary cluster.yml",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }

@@ -1,0 +1,233 @@
+"""The parts of cluster.yml. What holds between parts is in rules.py."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from armillary.models.problem import invalid
+from armillary.models.quantity import Duration, Size
+from armillary.models.values import (
+    DiskSize,
+    IdleTime,
+    Label,
+    MemorySize,
+    MountPoint,
+    Network4,
+    NotebookImage,
+    RootDiskSize,
+    Title,
+    UserName,
+    check_count,
+    parse_network,
+    within,
+)
+
+Cloud = Literal["local", "openstack"]
+Role = Literal["services", "control_plane", "worker"]
+
+#: The number of a host's address in the hosts' network, from which each role counts.
+FIRST_SLOT: dict[Role, int] = {"services": 10, "control_plane": 20, "worker": 30}
+
+
+class Part(BaseModel):
+    """What all parts share: unknown keys refused, nothing converted, nothing changed later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _later(*later: str) -> BeforeValidator:
+    """Refuse values that the design has and this release has not."""
+
+    def check(value: Any) -> Any:
+        if value in later:
+            raise invalid(f"`{value}` comes in a later release", f"write `{_NOW[value]}` for now")
+        return value
+
+    return BeforeValidator(check)
+
+
+_NOW = {"mirror": "build", "github": "native", "egi": "native"}
+
+
+class Network(Part):
+    """The three networks of a cluster."""
+
+    hosts: Network4 = Field(
+        description="Addresses of the hosts. Host number N of the network is the host of slot N.",
+        examples=["10.77.0.0/24"],
+    )
+    pods: Network4 = Field(
+        default=parse_network("10.244.0.0/16"),
+        description="Addresses of pods: every Kubernetes host takes a /24 of it.",
+        examples=["10.244.0.0/16"],
+    )
+    services: Network4 = Field(
+        default=parse_network("10.96.0.0/16"),
+        description="Addresses of Kubernetes services.",
+        examples=["10.96.0.0/16"],
+    )
+    backend: Literal["host-gw", "vxlan"] = Field(
+        default="host-gw",
+        description="How pods of two hosts reach each other: plain routes (host-gw: fastest, all "
+        "hosts in one network) or tunnels (vxlan: where the cloud drops packets of pods).",
+    )
+
+
+class Flavor(Part):
+    """The size of a host. On OpenStack, a flavor of this name must be there."""
+
+    cpus: Annotated[int, AfterValidator(within(1, 512, "processors"))] = Field(
+        description="Virtual processors.", examples=[2]
+    )
+    memory: MemorySize = Field(description="Memory.", examples=["6GiB"])
+    disk: RootDiskSize = Field(
+        description="The host's own disk, which goes when the host goes.", examples=["20GiB"]
+    )
+
+
+class Volume(Part):
+    """A disk that outlives the hosts."""
+
+    size: DiskSize = Field(description="It can grow later, never shrink.", examples=["20GiB"])
+    mount: MountPoint = Field(
+        description="Where hosts have it, an absolute path.", examples=["/var/lib/armillary/data"]
+    )
+
+
+class HostGroup(Part):
+    """Hosts of one kind: `<group>-1`, `<group>-2` and so on."""
+
+    role: Role = Field(description="What the hosts do.", examples=["worker"])
+    flavor: Label = Field(
+        description="How large they are: a key of `flavors`.", examples=["worker"]
+    )
+    count: Annotated[int, AfterValidator(check_count)] = Field(
+        default=1, description="How many.", examples=[2], json_schema_extra={"minimum": 1}
+    )
+    first_slot: Annotated[int, AfterValidator(within(30, 65000, "for a worker's slot"))] | None = (
+        Field(
+            default=None,
+            description="For a second group of workers: the number in the hosts' network its "
+            "addresses start at, so that groups can grow without a host changing its address.",
+            examples=[60],
+        )
+    )
+    volumes: dict[Label, Volume] = Field(
+        default_factory=dict,
+        description="Disks that each host of the group has for itself.",
+        examples=[{"data": {"size": "20GiB", "mount": "/var/lib/armillary/data"}}],
+    )
+
+
+class SharedSpace(Part):
+    """A space that all Kubernetes hosts can read and write at once."""
+
+    size: DiskSize = Field(description="It can grow later, never shrink.", examples=["50GiB"])
+    mount: MountPoint = Field(
+        description="Where hosts have it, an absolute path.", examples=["/srv/shared"]
+    )
+
+
+class Images(Part):
+    """Where the images in the cluster's registry come from."""
+
+    source: Annotated[Literal["build"], _later("mirror")] = Field(
+        default="build", description="build: made here, from package registries and lock files."
+    )
+
+
+class User(Part):
+    """Somebody who can log in."""
+
+    name: UserName = Field(description="The name to log in with.", examples=["astronomer"])
+
+
+class Authenticator(Part):
+    """Who can log in, and how."""
+
+    class_: Annotated[Literal["native"], _later("github", "egi")] = Field(
+        alias="class",
+        description="native: the users listed here, with passwords made for this cluster.",
+        examples=["native"],
+    )
+    users: list[User] = Field(
+        description="Everybody who can log in.", examples=[[{"name": "astronomer"}]]
+    )
+    admins: list[UserName] = Field(
+        default_factory=list,
+        description="Those of the users who can stop others' servers.",
+        examples=[["astronomer"]],
+    )
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+_Cpu = AfterValidator(within(0.01, 512, "processors"))
+
+
+class Profile(Part):
+    """A choice in the list a user sees before a server starts."""
+
+    name: Label = Field(description="What the choice is called in files.", examples=["vo"])
+    display_name: Title = Field(description="What users see.", examples=["Virtual Observatory"])
+    description: str = Field(default="", description="A line below the name.")
+    image: NotebookImage = Field(
+        description="An image of this project, or a full reference with a fixed tag.",
+        examples=["notebook"],
+    )
+    cpu_limit: Annotated[float, _Cpu] = Field(
+        description="Processors a server can use at most.", examples=[2]
+    )
+    cpu_guarantee: Annotated[float, _Cpu] = Field(
+        default=0.1, description="Processors kept free for it.", examples=[0.1]
+    )
+    memory_limit: Size = Field(
+        description="Memory a server can use; above it, it is killed.", examples=["2GiB"]
+    )
+    memory_guarantee: Size = Field(
+        default=Size.of("512MiB"), description="Memory kept free for it.", examples=["512MiB"]
+    )
+    default: bool = Field(default=False, description="Chosen for those who do not choose.")
+
+
+class Culling(Part):
+    """When servers that nobody uses are stopped."""
+
+    idle: IdleTime = Field(
+        default=Duration(3600), description="Stop a server after so long with no activity."
+    )
+
+
+class JupyterHub(Part):
+    """Notebooks for users."""
+
+    authenticator: Authenticator = Field(
+        description="Who can log in.",
+        examples=[{"class": "native", "users": [{"name": "astronomer"}]}],
+    )
+    profiles: list[Profile] = Field(
+        description="What users can choose from.",
+        examples=[
+            [
+                {
+                    "name": "vo",
+                    "display_name": "Virtual Observatory",
+                    "image": "notebook",
+                    "cpu_limit": 2,
+                    "memory_limit": "2GiB",
+                    "default": True,
+                }
+            ]
+        ],
+    )
+    culling: Culling = Field(
+        default_factory=Culling, description="When servers that nobody uses are stopped."
+    )
+
+
+class Components(Part):
+    """What runs on the cluster for its users."""
+
+    jupyterhub: JupyterHub | None = Field(default=None, description="Notebooks for users.")

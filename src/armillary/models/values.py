@@ -1,0 +1,324 @@
+"""The single values of cluster.yml: names, addresses, paths, image references.
+
+Each is a plain Python type with a check that says what is wrong and what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from ipaddress import AddressValueError, IPv4Network, NetmaskValueError, ip_network
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+
+from armillary.models.problem import invalid
+from armillary.models.quantity import GIB, MIB, Duration, Size
+
+#: RFC 1123, with a letter first: also what Kubernetes, Incus and OpenStack take as a host name.
+LABEL = "[a-z]([a-z0-9-]*[a-z0-9])?"
+LABEL_LENGTH = 63
+DOMAIN_LENGTH = 200  # a DNS name ends at 253; the rest is for what clusters put before it
+USER = "[a-z][a-z0-9_-]{0,31}"
+MOUNT = "/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*"
+
+#: Addresses of our own: RFC 1918 and the shared space of RFC 6598.
+PRIVATE = tuple(
+    IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+)
+
+#: Images of images/ that a user's server can run.
+NOTEBOOK_IMAGES = ("notebook",)
+
+#: A file system mounted over or inside one of these hides what the host itself needs.
+SYSTEM_TREES = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run"),
+    *("/sbin", "/sys", "/tmp", "/usr", "/var/cache", "/var/lib/apt", "/var/lib/cloud"),
+    *("/var/lib/dpkg", "/var/lib/systemd", "/var/log", "/var/run", "/var/tmp"),
+)
+#: These hold other people's directories: inside is fine, over them is not.
+SHARED_TREES = (
+    *("/", "/home", "/media", "/mnt", "/opt", "/opt/armillary", "/srv"),
+    *("/var", "/var/lib", "/var/lib/armillary"),
+)
+
+
+def closest(word: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that `word` was probably meant to be, if there is one."""
+    found = difflib.get_close_matches(word.lower().replace("-", "_"), list(choices), 1, 0.6)
+    return found[0] if found else None
+
+
+def _label_from(text: str) -> str:
+    """Make the nearest DNS label of any text."""
+    text = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    text = re.sub(r"^[0-9-]+", "", text)[:LABEL_LENGTH].strip("-")
+    return text or "name"
+
+
+def check_label(value: str) -> str:
+    """Refuse what is not a DNS label."""
+    if len(value) > LABEL_LENGTH:
+        raise invalid(
+            f"the name has {len(value)} characters, a host name can have {LABEL_LENGTH}",
+            "write a shorter name",
+        )
+    if not re.fullmatch(LABEL, value):
+        raise invalid(
+            f"`{value}` cannot be a name: lower-case letters, digits and `-`, a letter first, "
+            "no `-` at the end",
+            f"write `{_label_from(value)}`",
+        )
+    return value
+
+
+def check_domain(value: str) -> str:
+    """Refuse what is not a DNS domain of two labels or more."""
+    if len(value) > DOMAIN_LENGTH:
+        raise invalid(
+            f"the domain has {len(value)} characters, it can have {DOMAIN_LENGTH}",
+            "write a shorter domain",
+        )
+    labels = value.split(".")
+    for label in labels:
+        if len(label) > LABEL_LENGTH or not re.fullmatch("[a-z0-9]([a-z0-9-]*[a-z0-9])?", label):
+            raise invalid(
+                f"`{value}` is not a domain: `{label}` cannot be a part of one",
+                "write lower-case letters, digits and `-`, with dots between: "
+                "`science.example.org`",
+            )
+    if len(labels) < 2:
+        raise invalid(
+            f"`{value}` is not a domain: it has no dot",
+            f"write `{value}.armillary.internal`, or a domain of yours",
+        )
+    if labels[-1] == "local":
+        raise invalid(
+            "names under `.local` are looked up by multicast (RFC 6762), and Kubernetes has "
+            "`cluster.local` for itself",
+            f"write `{'.'.join(labels[:-1])}.internal`",
+        )
+    return value
+
+
+def check_user(value: str) -> str:
+    """Refuse what cannot be a user's name and the name of a home directory."""
+    if not re.fullmatch(USER, value):
+        raise invalid(
+            f"`{value}` cannot be a user's name: lower-case letters, digits, `-` and `_`, "
+            "a letter first, 32 at most",
+            f"write `{_label_from(value)[:32].strip('-')}`",
+        )
+    return value
+
+
+def parse_network(value: object) -> IPv4Network:
+    """Read a private IPv4 network such as `10.77.0.0/24`."""
+    if isinstance(value, IPv4Network):
+        return value
+    if not isinstance(value, str):
+        raise invalid(f"`{value}` is not a network", "write a CIDR such as `10.77.0.0/24`")
+    if ":" in value:
+        raise invalid(
+            f"`{value}` is IPv6, which this release cannot do",
+            "write a private IPv4 network such as `10.77.0.0/24`",
+        )
+    if "/" not in value:
+        raise invalid(
+            f"`{value}` has no prefix length",
+            f"write `{value}/24`" if re.fullmatch(r"[0-9.]+\.0", value) else "write `10.77.0.0/24`",
+        )
+    try:
+        network = ip_network(value, strict=False)
+    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        raise invalid(
+            f"`{value}` is not a network", "write a CIDR such as `10.77.0.0/24`"
+        ) from error
+    assert isinstance(network, IPv4Network)
+    if str(network) != value:
+        address, _, prefix = value.partition("/")
+        if prefix != str(network.prefixlen):
+            raise invalid(f"`/{prefix}` is not a prefix length", f"write `{network}`")
+        raise invalid(
+            f"`{value}` has host bits set: {address} is an address inside {network}",
+            f"write `{network}`",
+        )
+    if not any(network.subnet_of(private) for private in PRIVATE):
+        raise invalid(
+            f"`{value}` is not private: the cluster would hide real hosts on the internet",
+            f"write a part of {', '.join(map(str, PRIVATE))}",
+        )
+    return network
+
+
+def check_mount(value: str) -> str:
+    """Refuse a mount point that is not absolute, or that would hide a part of the system."""
+    if not value.startswith("/"):
+        raise invalid(f"`{value}` is not an absolute path", f"write `/srv/{value.strip('./')}`")
+    tidy = "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
+    if ".." in tidy.split("/"):
+        raise invalid(f"`{value}` has `..` in it", "write the path it ends at, such as `/srv/data`")
+    for tree in SYSTEM_TREES:
+        if tidy == tree or tidy.startswith(tree + "/"):
+            raise invalid(
+                f"`{value}` belongs to the system: a volume there would hide what is in it",
+                "write a directory of its own, such as `/srv/data`",
+            )
+    if tidy in SHARED_TREES:
+        raise invalid(
+            f"`{value}` belongs to the system: a volume there would hide what is in it",
+            f"write a directory inside it, such as `{tidy.rstrip('/')}/data`"
+            if tidy != "/"
+            else "write a directory of its own, such as `/srv/data`",
+        )
+    if tidy != value:
+        raise invalid(f"`{value}` is not written plainly", f"write `{tidy}`")
+    if not re.fullmatch(MOUNT, value):
+        raise invalid(
+            f"`{value}` has characters that paths of mounts should not have",
+            "write letters, digits, `.`, `_` and `-` only, such as `/srv/data`",
+        )
+    return value
+
+
+_REFERENCE = re.compile(
+    r"(?P<registry>[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?|localhost:[0-9]+)/"
+    r"(?P<path>[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+
+def check_notebook_image(value: str) -> str:
+    """Refuse what is neither an image of this project nor a full reference with a fixed version."""
+    if value in NOTEBOOK_IMAGES:
+        return value
+    known = ", ".join(f"`{name}`" for name in NOTEBOOK_IMAGES)
+    match = _REFERENCE.fullmatch(value)
+    if match and match["tag"] == "latest" and not match["digest"]:
+        raise invalid(
+            f"`{value}` is another image every day",
+            f"write a fixed tag or a digest: `{match['registry']}/{match['path']}:2026-11-02`",
+        )
+    if match and not match["tag"] and not match["digest"]:
+        raise invalid(f"`{value}` has no tag", f"add a fixed tag or a digest: `{value}:2026-11-02`")
+    if match:
+        return value
+    if _REFERENCE.fullmatch(f"docker.io/{value}") and "/" in value:
+        raise invalid(f"`{value}` does not say which registry", f"write `docker.io/{value}`")
+    hint = closest(value, NOTEBOOK_IMAGES)
+    raise invalid(
+        f"`{value}` is not an image of this project"
+        + (f". Did you mean `{hint}`?" if hint else ""),
+        f"write {known}, or a full reference such as `quay.io/jupyter/scipy-notebook:2026-11-02`",
+    )
+
+
+def check_disk(value: Size) -> Size:
+    """Refuse disks below 1GiB, and such as clouds cannot make: they count in whole GiB."""
+    if value.bytes < GIB:
+        raise invalid(f"`{value}` is too small: a disk has 1GiB or more", "write `1GiB` or more")
+    if value.bytes % GIB:
+        raise invalid(
+            f"`{value}` is not a whole number of GiB, as clouds make disks",
+            f"write `{value.gib}GiB`",
+        )
+    return value
+
+
+def check_root_disk(value: Size) -> Size:
+    """Refuse a host's own disk that Debian and the pulled images do not fit on."""
+    if value.bytes < 4 * GIB:
+        raise invalid(
+            f"`{value}` is too small: Debian, Kubernetes and the images a host pulls need 4GiB",
+            "write `4GiB` or more; `10GiB` leaves room for upgrades",
+        )
+    return check_disk(value)
+
+
+def check_memory(value: Size) -> Size:
+    """Refuse memory that a Debian host does not start with."""
+    if value.bytes < 512 * MIB:
+        raise invalid(f"`{value}` is too little memory for a host", "write `512MiB` or more")
+    return value
+
+
+def check_idle(value: Duration) -> Duration:
+    """Refuse idle times that would stop servers in use, or never any.
+
+    A server tells the hub of activity every five minutes (JUPYTERHUB_ACTIVITY_INTERVAL,
+    https://jupyterhub.readthedocs.io/en/stable/howto/configuring/config-basics.html).
+    """
+    if value.seconds < 600:
+        raise invalid(
+            f"`{value}` is too short: servers report activity every 5 minutes, so one in use "
+            "would be stopped",
+            "write `10m` or more",
+        )
+    if value.seconds > 30 * 24 * 3600:
+        raise invalid(f"`{value}` is longer than 30 days", "write `720h` or less")
+    return value
+
+
+def within(low: float, high: float, what: str) -> Callable[[Any], Any]:
+    """Make a check that a number is from `low` to `high`; `what` names it."""
+
+    def check(value: Any) -> Any:
+        if not low <= value <= high:
+            side = "few" if value < low else "many"
+            raise invalid(
+                f"{value} is too {side} {what}", f"write a number from {low:g} to {high:g}"
+            )
+        return value
+
+    return check
+
+
+def check_count(value: int) -> int:
+    """Refuse groups of no hosts, and of more than any network here has addresses for."""
+    if value < 1:
+        raise invalid(
+            f"a group of {value} hosts", "write `count: 1` or more, or take the group out"
+        )
+    if value > 1000:
+        raise invalid(f"{value} hosts are too many for one group", "write 1000 or less")
+    return value
+
+
+def check_title(value: str) -> str:
+    """Refuse titles that users cannot read in a list."""
+    if not value.strip() or len(value) > 80 or not value.isprintable():
+        raise invalid(
+            "a title must be one line of 1 to 80 characters", "write `Virtual Observatory`"
+        )
+    return value
+
+
+Label = Annotated[
+    str,
+    AfterValidator(check_label),
+    Field(json_schema_extra={"pattern": f"^{LABEL}$", "maxLength": LABEL_LENGTH}),
+]
+Domain = Annotated[
+    str,
+    AfterValidator(check_domain),
+    Field(json_schema_extra={"pattern": r"^[a-z0-9-]+(\.[a-z0-9-]+)+$"}),
+]
+UserName = Annotated[
+    str, AfterValidator(check_user), Field(json_schema_extra={"pattern": f"^{USER}$"})
+]
+Network4 = Annotated[
+    IPv4Network,
+    BeforeValidator(parse_network),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+(\\.[0-9]+){3}/[0-9]+$"}),
+]
+MountPoint = Annotated[
+    str, AfterValidator(check_mount), Field(json_schema_extra={"pattern": f"^{MOUNT}$"})
+]
+NotebookImage = Annotated[str, AfterValidator(check_notebook_image)]
+DiskSize = Annotated[Size, AfterValidator(check_disk)]
+RootDiskSize = Annotated[Size, AfterValidator(check_root_disk)]
+MemorySize = Annotated[Size, AfterValidator(check_memory)]
+IdleTime = Annotated[Duration, AfterValidator(check_idle)]
+Title = Annotated[str, AfterValidator(check_title)]

@@ -1,0 +1,56 @@
+"""A cluster's generated secrets: made once, kept in one file that its owner alone may read."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import yaml
+
+from armillary.files import write_secret
+from armillary.models.cluster import Cluster
+from armillary.paths import ClusterPaths
+
+WORD_LENGTH = 20
+ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+
+def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
+    """Return the cluster's secrets, making those that are missing; what is there never changes."""
+    kept = load(paths)
+    registry = kept.get("registry", {})
+    hub = kept.get("jupyterhub", {})
+    jupyterhub = cluster.components.jupyterhub
+    users = {user.name for user in jupyterhub.authenticator.users} if jupyterhub else set()
+    wanted = {
+        "registry": {
+            account: registry.get(account) or {"username": account, "password": _password()}
+            for account in ("push", "pull")
+        },
+        "jupyterhub": {
+            "cookie_secret": hub.get("cookie_secret") or secrets.token_hex(32),
+            "proxy_token": hub.get("proxy_token") or secrets.token_hex(32),
+            "crypt_key": hub.get("crypt_key") or secrets.token_hex(32),
+            "users": {
+                **hub.get("users", {}),
+                **{name: hub.get("users", {}).get(name) or _password() for name in sorted(users)},
+            },
+        },
+    }
+    write_secret(paths.secrets, yaml.safe_dump({"armillary_secrets": wanted}, sort_keys=True))
+    return wanted
+
+
+def load(paths: ClusterPaths) -> dict[str, Any]:
+    """Return the secrets there are; an empty mapping before the first `up`."""
+    try:
+        content = yaml.safe_load(paths.secrets.read_text()) or {}
+    except FileNotFoundError:
+        return {}
+    found: dict[str, Any] = content.get("armillary_secrets", {})
+    return found
+
+
+def _password() -> str:
+    """Return a password of 116 bits that survives being read out over a telephone."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(WORD_LENGTH))

@@ -1,0 +1,30 @@
+"""Late surprises made early: what this machine and the cloud lack, all at once."""
+
+from __future__ import annotations
+
+from armillary.models.report import Check
+from armillary.stages.contract import Context, StageError
+
+
+class Preflight:
+    """Look, and touch nothing."""
+
+    name = "preflight"
+    title = "Check this machine and the cloud"
+    expected = 1.0
+
+    def plan(self, context: Context) -> list[str]:
+        return []
+
+    def apply(self, context: Context) -> bool:
+        short = [check for check in self.verify(context) if check.ok is False]
+        if short:
+            lines = "\n".join(f"    {check.name}: {check.detail}" for check in short)
+            raise StageError(f"Nothing was touched, for something is missing:\n{lines}")
+        return False
+
+    def verify(self, context: Context) -> list[Check]:
+        return context.cloud.preflight(context.cluster)
+
+    def destroy(self, context: Context) -> None:
+        return None

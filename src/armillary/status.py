@@ -1,0 +1,143 @@
+"""How a running cluster is: asked of the registry, of Kubernetes and of the hub, in seconds."""
+
+from __future__ import annotations
+
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from armillary.models.cluster import Cluster
+from armillary.models.report import Check
+from armillary.paths import ClusterPaths
+
+TIMEOUT = 5.0
+
+
+def checks(paths: ClusterPaths, cluster: Cluster) -> list[Check]:
+    """Look at every part of a cluster at once.
+
+    Returns:
+        one check a part; `ok` is None where it could not be told (no cluster, no answer).
+    """
+    if not paths.kubeconfig.exists():
+        return [Check(name="cluster", ok=None, detail="There is none yet; `invoke up` makes it.")]
+    looks: list[Callable[[], list[Check]]] = [
+        lambda: [_https(paths, "registry", f"https://registry.{cluster.domain}:5000/v2/", {401})],
+        lambda: _kubernetes(paths),
+    ]
+    if cluster.components.jupyterhub is not None:
+        looks.append(
+            lambda: [_https(paths, "hub", f"https://hub.{cluster.domain}/hub/health", {200})]
+        )
+    with ThreadPoolExecutor(len(looks)) as pool:
+        return [check for found in pool.map(lambda look: look(), looks) for check in found]
+
+
+def _https(paths: ClusterPaths, name: str, url: str, expected: set[int]) -> Check:
+    """Ask a URL with nothing but the cluster's CA to trust; any other answer is wrong."""
+    context = ssl.create_default_context(cafile=str(paths.pki / "ca.crt"))
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
+    started = time.monotonic()
+    try:
+        with opener.open(url, timeout=TIMEOUT) as answer:
+            code = answer.status
+    except urllib.error.HTTPError as error:
+        code = error.code
+    except OSError as error:
+        return Check(name=name, ok=False, detail=f"{url}: {error}")
+    return Check(
+        name=name,
+        ok=code in expected,
+        detail="" if code in expected else f"{url} answered {code}",
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def api(paths: ClusterPaths) -> client.ApiClient:
+    """Return a client of the cluster's Kubernetes API, by its kubeconfig."""
+    return config.new_client_from_config(str(paths.kubeconfig))
+
+
+def _kubernetes(paths: ClusterPaths) -> list[Check]:
+    try:
+        with api(paths) as connection:
+            core, apps = client.CoreV1Api(connection), client.AppsV1Api(connection)
+            nodes = core.list_node(_request_timeout=TIMEOUT).items
+            pods = core.list_pod_for_all_namespaces(_request_timeout=TIMEOUT).items
+            workloads = [
+                *apps.list_deployment_for_all_namespaces(_request_timeout=TIMEOUT).items,
+                *apps.list_daemon_set_for_all_namespaces(_request_timeout=TIMEOUT).items,
+            ]
+    except (ApiException, HTTPError, OSError) as error:
+        return [Check(name="kubernetes", ok=False, detail=f"The API does not answer: {error}")]
+    return [
+        Check(name="kubernetes", ok=True),
+        *(_node(node) for node in nodes),
+        *(_workload(workload, pods) for workload in workloads),
+    ]
+
+
+def _node(node: Any) -> Check:
+    ready = next((c for c in node.status.conditions if c.type == "Ready"), None)
+    ok = ready is not None and ready.status == "True"
+    return Check(
+        name=f"node {node.metadata.name}",
+        ok=ok,
+        detail="" if ok or ready is None else f"{ready.reason}: {ready.message}",
+        since=ready.last_transition_time if ready else None,
+    )
+
+
+def _workload(workload: Any, pods: list[Any]) -> Check:
+    """Report a Deployment or DaemonSet, with the reason its pods give when it is short of them."""
+    if hasattr(workload.status, "desired_number_scheduled"):
+        wanted = workload.status.desired_number_scheduled or 0
+        there = workload.status.number_available or 0
+    else:
+        wanted = workload.spec.replicas or 0
+        there = workload.status.available_replicas or 0
+    namespace = workload.metadata.namespace
+    name = f"{namespace}/{workload.metadata.name}"
+    labels = workload.spec.selector.match_labels or {}
+    own = [
+        pod
+        for pod in pods
+        if pod.metadata.namespace == namespace
+        and labels.items() <= (pod.metadata.labels or {}).items()
+    ]
+    ok = there >= wanted
+    reasons = "" if ok else "; ".join(reason for pod in own for reason in _reasons(pod))
+    return Check(
+        name=name,
+        ok=ok,
+        detail="" if ok else f"{there} of {wanted} available. {reasons}".strip(),
+        since=_since(own),
+    )
+
+
+def _since(pods: list[Any]) -> datetime | None:
+    return max((p.status.start_time for p in pods if p.status.start_time), default=None)
+
+
+def _reasons(pod: Any) -> Iterator[str]:
+    """Yield why a pod is not ready, in Kubernetes' own words."""
+    for condition in pod.status.conditions or []:
+        if condition.type == "PodScheduled" and condition.status != "True":
+            yield f"{pod.metadata.name}: {condition.message}"
+    for container in pod.status.container_statuses or []:
+        waiting = container.state.waiting
+        if waiting is not None:
+            yield f"{pod.metadata.name}: {waiting.reason}: {waiting.message or ''}".strip()
+        elif not container.ready:
+            yield f"{pod.metadata.name}: {container.name} is not ready"

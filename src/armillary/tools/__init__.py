@@ -1,0 +1,1 @@
+"""One file per outside program; a subprocess starts nowhere else."""

@@ -1,0 +1,145 @@
+"""Ansible, by way of ansible-runner: playbooks run, events told, the failing task named."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+
+from armillary.paths import ROOT
+
+ANSIBLE = ROOT / "ansible"
+KEEP_RUNS = 10
+CANCEL_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class PlayResult:
+    """What a playbook did."""
+
+    changed: int
+    seconds_by_task: dict[str, float]
+    log: Path
+
+
+@dataclass
+class _Watch:
+    """Collects what the events of a run tell."""
+
+    on_task: Callable[[str], None]
+    failures: list[str] = field(default_factory=list)
+    durations: dict[str, float] = field(default_factory=dict)
+    changed: int = 0
+
+    def __call__(self, event: dict[str, Any]) -> bool:
+        data = event.get("event_data", {})
+        kind = event.get("event", "")
+        if kind == "playbook_on_task_start":
+            role = data.get("role")
+            name = str(data.get("task", ""))
+            prefix = f"{role}: " if role and not name.startswith(f"{role} :") else ""
+            self.on_task(f"{prefix}{name}".replace(" : ", ": "))
+        elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
+            label = f"{data.get('role') or data.get('play')}: {data.get('task')}"
+            spent = float(data.get("duration") or 0)
+            self.durations[label] = max(self.durations.get(label, 0.0), spent)
+            if kind == "runner_on_ok" and data.get("res", {}).get("changed"):
+                self.changed += 1
+            if kind == "runner_on_unreachable" or (
+                kind == "runner_on_failed" and not data.get("ignore_errors")
+            ):
+                self.failures.append(f"{data.get('host')}: {label}\n{_reason(data)}")
+        return True
+
+
+class PlaybookError(RuntimeError):
+    """A playbook failed; says which task, on which host, and why."""
+
+    def __init__(self, playbook: str, failures: Sequence[str], log: Path) -> None:
+        self.failures, self.log = list(failures), log
+        shown = "\n".join(failures[:3]) or "(the log has the reason)"
+        super().__init__(f"{playbook} failed.\n{shown}")
+
+
+def play(
+    playbook: str,
+    *,
+    inventory: Path,
+    private: Path,
+    secrets: Path,
+    on_task: Callable[[str], None],
+    limit: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    variables: dict[str, Any] | None = None,
+) -> PlayResult:
+    """Run a playbook of `ansible/` to its end.
+
+    Args:
+        playbook: its file name.
+        inventory: the generated inventory directory.
+        private: where ansible-runner keeps its records (0700).
+        secrets: a YAML file of variables, read by Ansible itself so that it never shows in argv.
+        on_task: told the name of each task as it starts.
+        limit: hosts to run on; all of them when empty.
+        tags: only tasks with one of these tags.
+        variables: further variables without secrets.
+
+    Raises:
+        PlaybookError: a task failed or a host was unreachable.
+    """
+    private.mkdir(parents=True, exist_ok=True, mode=0o700)
+    watch = _Watch(on_task)
+    stop = threading.Event()
+    arguments = [f"--extra-vars=@{secrets}"]
+    if tags:
+        arguments.append(f"--tags={','.join(tags)}")
+    # In a thread of its own: an interrupt here must stop Ansible, whose processes lead their own
+    # session and would not hear of it.
+    thread, runner = ansible_runner.run_async(
+        private_data_dir=str(private),
+        project_dir=str(ANSIBLE),
+        playbook=playbook,
+        inventory=str(inventory),
+        limit=",".join(limit) or None,
+        extravars=variables or {},
+        cmdline=" ".join(arguments),
+        envvars={"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        event_handler=watch,
+        cancel_callback=stop.is_set,
+        rotate_artifacts=KEEP_RUNS,
+        quiet=True,
+        suppress_env_files=True,
+    )
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except BaseException:
+        stop.set()
+        thread.join(CANCEL_SECONDS)
+        raise
+    log = Path(runner.config.artifact_dir) / "stdout"
+    if runner.status != "successful":
+        failures = watch.failures or [_tail(log)]
+        raise PlaybookError(playbook, failures, log)
+    return PlayResult(watch.changed, watch.durations, log)
+
+
+def _reason(data: dict[str, Any]) -> str:
+    result = data.get("res", {})
+    parts = [str(result.get(key, "")) for key in ("msg", "stderr", "stdout")]
+    text = "\n".join(part for part in parts if part.strip()) or "(no message)"
+    return "\n".join(f"    {line}" for line in text.splitlines()[-20:])
+
+
+def _tail(log: Path) -> str:
+    try:
+        lines = log.read_text().splitlines()
+    except FileNotFoundError:
+        return "    (Ansible did not start)"
+    clean = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines if line.strip()]
+    return "\n".join(f"    {line}" for line in clean[-20:])

@@ -1,0 +1,157 @@
+"""Armillary's commands: `uv run invoke --list`, and `uv run invoke --help COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from invoke import task
+from rich.console import Console
+
+CONSOLE = Console(highlight=False)
+
+WHICH = {
+    "cloud": "Which cloud's cluster.yml to take from inventories/: local (this machine) or openstack.",
+    "cluster": "Another cluster: the name of a folder in inventories/, or the path of a cluster.yml.",
+}
+
+
+def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Turn a command's answer into the exit code: 0 good, 1 wrong, 2 could not tell."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        from armillary.commands.common import CommandFailed
+
+        try:
+            code = command(*arguments, **options)
+        except CommandFailed as failure:
+            print(f"\n{failure}", file=sys.stderr)
+            code = failure.code
+        except KeyboardInterrupt:
+            print("\nStopped.", file=sys.stderr)
+            code = 1
+        sys.exit(code or 0)
+
+    return run
+
+
+@task(
+    help={
+        **WHICH,
+        "replace": "A host that may be destroyed and made anew; may be given several times.",
+        "converge": "Run every role again, also where nothing it depends on has changed.",
+    },
+    iterable=["replace"],
+)
+@_ends_well
+def up(_, cloud="local", cluster=None, replace=(), converge=False):
+    """Make the cluster what its cluster.yml says, from wherever it stands."""
+    from armillary.commands.up import up
+
+    up(CONSOLE, cloud=cloud, cluster=cluster, replace=replace or (), converge=converge)
+
+
+@task(
+    help={
+        **WHICH,
+        "with_data": "Delete the volumes, keys and passwords too; wants the cluster's name typed.",
+        "yes_lose": "The cluster's name, in place of typing it when asked.",
+    }
+)
+@_ends_well
+def down(_, cloud="local", cluster=None, with_data=False, yes_lose=None):
+    """Take the cluster down; its data stays unless --with-data is given."""
+    from armillary.commands.down import down
+
+    down(CONSOLE, cloud=cloud, cluster=cluster, with_data=with_data, yes_lose=yes_lose)
+
+
+@task(help=WHICH)
+@_ends_well
+def plan(_, cloud="local", cluster=None):
+    """Show what `up` would do, and do nothing."""
+    from armillary.commands.plan import plan
+
+    plan(CONSOLE, cloud=cloud, cluster=cluster)
+
+
+@task(
+    help={
+        **WHICH,
+        "unit": "Only the tests that need no cluster.",
+        "verify": "Only the proof that the running cluster works.",
+        "json": "Print one JSON object instead of pytest's output.",
+        "select": "Only tests whose names match (pytest's -k).",
+    }
+)
+@_ends_well
+def test(_, cloud="local", cluster=None, unit=False, verify=False, json=False, select=None):
+    """Run the project's tests; if a cluster is up, prove that it works."""
+    from armillary.commands.test import test
+
+    return test(
+        CONSOLE,
+        cloud=cloud,
+        cluster=cluster,
+        unit=unit,
+        verify=verify,
+        as_json=json,
+        select=select,
+    )
+
+
+@task(help={**WHICH, "json": "Print one JSON object."})
+@_ends_well
+def status(_, cloud="local", cluster=None, json=False):
+    """Tell what runs, since when, what is wrong and why."""
+    from armillary.commands.status import status
+
+    return status(CONSOLE, cloud=cloud, cluster=cluster, as_json=json)
+
+
+@task(name="open", help={**WHICH, "json": "Print one JSON object."})
+@_ends_well
+def open_(_, cloud="local", cluster=None, json=False):
+    """Print the URLs of the running cluster and how to log in."""
+    from armillary.commands.access import show_urls
+
+    show_urls(CONSOLE, cloud=cloud, cluster=cluster, as_json=json)
+
+
+@task(help={**WHICH, "user": "The user's name, as in cluster.yml."})
+@_ends_well
+def password(_, user, cloud="local", cluster=None):
+    """Print the password that was generated for a user."""
+    from armillary.commands.access import password
+
+    print(password(user, cloud=cloud, cluster=cluster))
+
+
+@task(help={**WHICH, "host": "The host's name, such as worker-1."})
+@_ends_well
+def ssh(_, host, cloud="local", cluster=None):
+    """Open a shell on a host."""
+    from armillary.commands.access import ssh
+
+    ssh(host, cloud=cloud, cluster=cluster)
+
+
+@task(
+    help={
+        **WHICH,
+        "component": "registry, balancer, kubelet, containerd; or a Deployment such as hub, "
+        "or with its namespace, such as kube-system/coredns.",
+        "lines": "How many lines.",
+    }
+)
+@_ends_well
+def logs(_, component, cloud="local", cluster=None, lines=200):
+    """Show the log of a component."""
+    from armillary.commands.access import logs
+
+    logs(component, cloud=cloud, cluster=cluster, lines=lines)
+
+
