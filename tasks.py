@@ -153,5 +153,3 @@ def logs(_, component, cloud="local", cluster=None, lines=200):
     from armillary.commands.access import logs
 
     logs(component, cloud=cloud, cluster=cluster, lines=lines)
-
-

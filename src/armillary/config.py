@@ -67,9 +67,11 @@ def parse_cluster(text: str, file: str = "cluster.yml") -> tuple[Cluster, Positi
     for finding, at_key in _explain(errors):
         if not document.is_broken(finding.path):
             problems.append(positions.problem(finding, key=at_key))
-    for finding in check(Draft.from_raw(raw)):
-        if not document.is_broken(finding.path):
-            problems.append(positions.problem(finding))
+    problems.extend(
+        positions.problem(finding)
+        for finding in check(Draft.from_raw(raw))
+        if not document.is_broken(finding.path)
+    )
     if problems or cluster is None:
         raise ConfigError(sorted(problems, key=lambda each: (each.line, each.column)))
     return cluster, positions
@@ -326,6 +328,8 @@ def _explain(errors: Sequence[ErrorDetails]) -> list[tuple[Finding, bool]]:
         elif kind == INVALID:
             context = error["ctx"]
             found.append((Finding(path, context["wrong"], context["fix"]), at_key))
+        elif kind == "default_factory_not_called":
+            continue  # the default of `domain` waits for what else is wrong
         elif path:  # at the top there are rules only, and parse_cluster checks those itself
             found.append((_wrong_kind(path, error), at_key))
     for path in missing:
@@ -351,7 +355,8 @@ def _wrong_kind(path: Path, error: ErrorDetails) -> Finding:
     value, schema = error["input"], _schema_at(path)
     said = _flow(value)
     example = _example(schema)
-    fix = f"write `{example}`" if example else "see docs/reference/cluster.schema.json"
+    needed = _NEEDED.get(error["type"], "")
+    fix = f"write `{example}`" if example else f"write {needed or 'another value'} here"
     if error["type"] == "literal_error":
         choices = [str(choice) for choice in schema.get("enum", [schema.get("const", "")])]
         hint = closest(str(value), choices)
@@ -359,7 +364,6 @@ def _wrong_kind(path: Path, error: ErrorDetails) -> Finding:
             f". Did you mean `{hint}`?" if hint else ""
         )
         return Finding(path, wrong, "write " + " or ".join(f"`{choice}`" for choice in choices))
-    needed = _NEEDED.get(error["type"], "")
     if not needed:
         return Finding(path, f"`{said}`: {error['msg']}", fix)
     if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)?|true|false", value):
@@ -417,4 +421,5 @@ def _example(schema: Mapping[str, Any]) -> str:
     for choices in (schema.get("examples"), schema.get("enum"), [schema.get("const")]):
         if choices and choices[0] is not None:
             return _flow(choices[0])
-    return ""
+    parts = {name: _example(_resolve(part)) for name, part in schema.get("properties", {}).items()}
+    return _flow({name: parts[name] for name in schema.get("required", [])}) if parts else ""

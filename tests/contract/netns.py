@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import select
 import socket
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class Lab:
     """
 
     def __init__(self, addresses: dict[str, str], ports: Iterable[int]) -> None:
-        prefix = f"netpol-{os.getpid()}"
+        prefix = f"netpol-{uuid.uuid4().hex[:8]}"
         self.addresses = addresses
         self.ports = tuple(ports)
         self.router = Namespace(f"{prefix}-node")
@@ -88,8 +88,12 @@ class Lab:
     def _attach(self, namespace: str, name: str, address: str, link: str) -> None:
         host = self.hosts[name] = Namespace(namespace)
         gateway, whole = ("fe80::1", "128") if ":" in address else (self.addresses["node"], "32")
-        self.router.ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace)
-        self.router.ip("address", "add", f"{gateway}/{whole}", "dev", link, *_NO_DAD[":" in gateway])
+        self.router.ip(
+            "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace
+        )
+        self.router.ip(
+            "address", "add", f"{gateway}/{whole}", "dev", link, *_NO_DAD[":" in gateway]
+        )
         self.router.ip("link", "set", link, "up")
         host.ip("link", "set", "lo", "up")
         host.ip("address", "add", f"{address}/{whole}", "dev", "eth0", *_NO_DAD[":" in gateway])

@@ -59,6 +59,11 @@ def always(probe: Probe) -> bool:
     return True
 
 
+def never(probe: Probe) -> bool:
+    """Refuse."""
+    return False
+
+
 def pod(name: str) -> dict[str, Any]:
     """Return the object of the pod at this place of the lab."""
     namespace, short = name.split("/")
@@ -130,7 +135,14 @@ class Agent:
         """Start it in the node's network namespace."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                ["ip", "netns", "exec", self.lab.router.name, str(self.binary), *self.options(extra)],
+                [
+                    "ip",
+                    "netns",
+                    "exec",
+                    self.lab.router.name,
+                    str(self.binary),
+                    *self.options(extra),
+                ],
                 stderr=log,
                 stdout=log,
             )
@@ -185,7 +197,9 @@ class Agent:
         while (wrong := self.wrong(expected)) and time.monotonic() < end:
             pass
         wrong = wrong or self.wrong(expected)
-        assert not wrong, "\n".join([*wrong, self.run("nft", "list", "ruleset").stdout, self.log.read_text()[-2000:]])
+        assert not wrong, "\n".join(
+            [*wrong, self.run("nft", "list", "ruleset").stdout, self.log.read_text()[-2000:]]
+        )
 
     def wrong(self, expected: dict[Probe, bool]) -> list[str]:
         """Return the probes that give something else."""
@@ -196,7 +210,9 @@ class Agent:
         ]
 
 
-def matrix(ingress: Rule, egress: Rule, protocols: tuple[str, ...] = ("tcp", "udp")) -> dict[Probe, bool]:
+def matrix(
+    ingress: Rule, egress: Rule, protocols: tuple[str, ...] = ("tcp", "udp")
+) -> dict[Probe, bool]:
     """Return what must happen between all, where each rule counts for pods of this node alone.
 
     The node reaches its pods and every pod itself, whatever the rules say:
@@ -208,9 +224,8 @@ def matrix(ingress: Rule, egress: Rule, protocols: tuple[str, ...] = ("tcp", "ud
             for port in PORTS:
                 for protocol in protocols:
                     probe = Probe(source, target, port, protocol)
-                    allowed = (
-                        source in ("node", target)
-                        or (source in REMOTE or source == "outside" or egress(probe))
+                    allowed = source in ("node", target) or (
+                        (source in REMOTE or source == "outside" or egress(probe))
                         and (target in REMOTE or target == "outside" or ingress(probe))
                     )
                     expected[probe] = allowed
@@ -232,7 +247,9 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def shared_agent(binary: Path, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+def shared_agent(
+    binary: Path, lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Agent]:
     """Let one agent go from case to case: each is a change of the one before, as in a cluster."""
     folder = tmp_path_factory.mktemp("netpol")
     (folder / "objects").mkdir()
@@ -269,122 +286,279 @@ INGRESS, EGRESS = ["Ingress"], ["Egress"]
 
 CASES: dict[str, tuple[list[dict[str, Any]], Rule, Rule]] = {
     "should support a 'default-deny-ingress' policy": (
-        [policy(policyTypes=INGRESS)], to_x(lambda p: False), always,
+        [policy(policyTypes=INGRESS)],
+        to_x(never),
+        always,
     ),
     "should support a 'default-deny-all' policy": (
-        [policy(policyTypes=INGRESS + EGRESS)], to_x(lambda p: False), from_x(lambda p: False),
+        [policy(policyTypes=INGRESS + EGRESS)],
+        to_x(never),
+        from_x(never),
     ),
-    "should enforce policy to allow traffic from pods within server namespace based on PodSelector": (
-        [policy(podSelector={"matchLabels": {"pod": "a"}}, ingress=[{"from": [{"podSelector": {"matchLabels": {"pod": "b"}}}]}])],
-        lambda p: p.target != "x/a" or p.source == "x/b", always,
+    "should enforce policy to allow traffic from pods within server namespace": (
+        [
+            policy(
+                podSelector={"matchLabels": {"pod": "a"}},
+                ingress=[{"from": [{"podSelector": {"matchLabels": {"pod": "b"}}}]}],
+            )
+        ],
+        lambda p: p.target != "x/a" or p.source == "x/b",
+        always,
     ),
     "should enforce policy to allow ingress traffic for a target (no policyTypes: ingress only)": (
-        [policy(ingress=[{}])], always, always,
+        [policy(ingress=[{}])],
+        always,
+        always,
     ),
     "should enforce policy to allow ingress traffic from pods in all namespaces": (
         [policy(ingress=[{"from": [{"namespaceSelector": {}}]}])],
-        to_x(lambda p: p.source in PODS), always,
+        to_x(lambda p: p.source in PODS),
+        always,
     ),
-    "should enforce policy to allow traffic only from a different namespace, based on NamespaceSelector": (
-        [policy(ingress=[{"from": [NS_Y]}])], to_x(lambda p: p.source.startswith("y/")), always,
+    "should enforce policy to allow traffic only from a different namespace": (
+        [policy(ingress=[{"from": [NS_Y]}])],
+        to_x(lambda p: p.source.startswith("y/")),
+        always,
     ),
     "should enforce policy based on PodSelector with MatchExpressions": (
-        [policy(ingress=[{"from": [{"podSelector": {"matchExpressions": [{"key": "pod", "operator": "In", "values": ["b"]}]}}]}])],
-        to_x(lambda p: p.source == "x/b"), always,
+        [
+            policy(
+                ingress=[
+                    {
+                        "from": [
+                            {
+                                "podSelector": {
+                                    "matchExpressions": [
+                                        {"key": "pod", "operator": "In", "values": ["b"]}
+                                    ]
+                                }
+                            }
+                        ]
+                    }
+                ]
+            )
+        ],
+        to_x(lambda p: p.source == "x/b"),
+        always,
     ),
     "should enforce policy based on NamespaceSelector with MatchExpressions": (
-        [policy(ingress=[{"from": [{"namespaceSelector": {"matchExpressions": [{"key": "ns", "operator": "NotIn", "values": ["x", "y"]}]}}]}])],
-        to_x(lambda p: p.source == "z/a"), always,
+        [
+            policy(
+                ingress=[
+                    {
+                        "from": [
+                            {
+                                "namespaceSelector": {
+                                    "matchExpressions": [
+                                        {"key": "ns", "operator": "NotIn", "values": ["x", "y"]}
+                                    ]
+                                }
+                            }
+                        ]
+                    }
+                ]
+            )
+        ],
+        to_x(lambda p: p.source == "z/a"),
+        always,
     ),
     "should enforce policy based on PodSelector or NamespaceSelector": (
         [policy(ingress=[{"from": [NS_Y, POD_A]}])],
-        to_x(lambda p: p.source.startswith("y/") or p.source == "x/a"), always,
+        to_x(lambda p: p.source.startswith("y/") or p.source == "x/a"),
+        always,
     ),
     "should enforce policy based on PodSelector and NamespaceSelector": (
-        [policy(ingress=[{"from": [BOTH]}])], to_x(lambda p: p.source == "y/a"), always,
+        [policy(ingress=[{"from": [BOTH]}])],
+        to_x(lambda p: p.source == "y/a"),
+        always,
     ),
     "should enforce policy based on Multiple PodSelectors and NamespaceSelectors": (
         [policy(ingress=[{"from": [BOTH, {"namespaceSelector": {"matchLabels": {"ns": "z"}}}]}])],
-        to_x(lambda p: p.source in ("y/a", "z/a")), always,
+        to_x(lambda p: p.source in ("y/a", "z/a")),
+        always,
     ),
     "should enforce policy based on any PodSelectors": (
-        [policy(ingress=[{"from": [{"podSelector": {"matchLabels": {"pod": "b"}}}, {"podSelector": {"matchLabels": {"pod": "c"}}}]}])],
-        to_x(lambda p: p.source in ("x/b", "x/c")), always,
+        [
+            policy(
+                ingress=[
+                    {
+                        "from": [
+                            {"podSelector": {"matchLabels": {"pod": "b"}}},
+                            {"podSelector": {"matchLabels": {"pod": "c"}}},
+                        ]
+                    }
+                ]
+            )
+        ],
+        to_x(lambda p: p.source in ("x/b", "x/c")),
+        always,
     ),
     "should enforce policy based on Ports": (
         [policy(ingress=[{"from": [NS_Y], "ports": [{"port": 81}]}])],
-        to_x(lambda p: p.source.startswith("y/") and p.port == 81 and p.protocol == "tcp"), always,
+        to_x(lambda p: p.source.startswith("y/") and p.port == 81 and p.protocol == "tcp"),
+        always,
     ),
     "should enforce multiple, stacked policies with overlapping podSelectors": (
-        [policy("one", ingress=[{"from": [NS_Y], "ports": [{"port": 80}]}]),
-         policy("two", podSelector={"matchLabels": {"pod": "a"}}, ingress=[{"ports": [{"port": 81}]}])],
-        to_x(lambda p: p.protocol == "tcp" and (p.port == 80 and p.source.startswith("y/") or p.port == 81 and p.target == "x/a")),
+        [
+            policy("one", ingress=[{"from": [NS_Y], "ports": [{"port": 80}]}]),
+            policy(
+                "two",
+                podSelector={"matchLabels": {"pod": "a"}},
+                ingress=[{"ports": [{"port": 81}]}],
+            ),
+        ],
+        to_x(
+            lambda p: (
+                p.protocol == "tcp"
+                and (
+                    (p.port == 80 and p.source.startswith("y/"))
+                    or (p.port == 81 and p.target == "x/a")
+                )
+            )
+        ),
         always,
     ),
     "should allow ingress access on one named port": (
         [policy(ingress=[{"ports": [{"port": "serve-81-tcp"}]}])],
-        to_x(lambda p: p.port == 81 and p.protocol == "tcp"), always,
+        to_x(lambda p: p.port == 81 and p.protocol == "tcp"),
+        always,
     ),
     "should allow ingress access from namespace on one named port": (
-        [policy(ingress=[{"from": [NS_Y], "ports": [{"port": "serve-80-udp", "protocol": "UDP"}]}])],
-        to_x(lambda p: p.source.startswith("y/") and p.port == 80 and p.protocol == "udp"), always,
+        [
+            policy(
+                ingress=[{"from": [NS_Y], "ports": [{"port": "serve-80-udp", "protocol": "UDP"}]}]
+            )
+        ],
+        to_x(lambda p: p.source.startswith("y/") and p.port == 80 and p.protocol == "udp"),
+        always,
     ),
     "should allow egress access on one named port": (
         [policy(policyTypes=EGRESS, egress=[{"ports": [{"port": "serve-80-tcp"}]}])],
-        always, from_x(lambda p: p.target in PODS and p.port == 80 and p.protocol == "tcp"),
+        always,
+        from_x(lambda p: p.target in PODS and p.port == 80 and p.protocol == "tcp"),
     ),
     "should not allow access by a named port of another protocol": (
-        [policy(ingress=[{"ports": [{"port": "serve-80-tcp", "protocol": "UDP"}]}])], to_x(lambda p: False), always,
+        [policy(ingress=[{"ports": [{"port": "serve-80-tcp", "protocol": "UDP"}]}])],
+        to_x(never),
+        always,
     ),
-    "should enforce policies to check ingress and egress policies can be controlled independently": (
-        [policy("in", podSelector={"matchLabels": {"pod": "a"}}, policyTypes=INGRESS),
-         policy("out", podSelector={"matchLabels": {"pod": "b"}}, policyTypes=EGRESS, egress=[{"to": [NS_Y]}])],
-        lambda p: p.target != "x/a", lambda p: p.source != "x/b" or p.target.startswith("y/"),
+    "should check ingress and egress can be controlled independently": (
+        [
+            policy("in", podSelector={"matchLabels": {"pod": "a"}}, policyTypes=INGRESS),
+            policy(
+                "out",
+                podSelector={"matchLabels": {"pod": "b"}},
+                policyTypes=EGRESS,
+                egress=[{"to": [NS_Y]}],
+            ),
+        ],
+        lambda p: p.target != "x/a",
+        lambda p: p.source != "x/b" or p.target.startswith("y/"),
     ),
     "should enforce egress policy allowing traffic to a server in a different namespace": (
-        [policy(policyTypes=EGRESS, egress=[{"to": [BOTH], "ports": [{"port": 80}, {"port": 80, "protocol": "UDP"}]}])],
-        always, from_x(lambda p: p.target == "y/a" and p.port == 80),
+        [
+            policy(
+                policyTypes=EGRESS,
+                egress=[{"to": [BOTH], "ports": [{"port": 80}, {"port": 80, "protocol": "UDP"}]}],
+            )
+        ],
+        always,
+        from_x(lambda p: p.target == "y/a" and p.port == 80),
     ),
     "should work with Ingress, Egress specified together": (
-        [policy(podSelector={"matchLabels": {"pod": "a"}}, ingress=[{"from": [NS_Y], "ports": [{"port": 80}]}],
-                egress=[{"to": [{"podSelector": {"matchLabels": {"pod": "b"}}}]}])],
-        lambda p: p.target != "x/a" or (p.source.startswith("y/") and p.port == 80 and p.protocol == "tcp"),
+        [
+            policy(
+                podSelector={"matchLabels": {"pod": "a"}},
+                ingress=[{"from": [NS_Y], "ports": [{"port": 80}]}],
+                egress=[{"to": [{"podSelector": {"matchLabels": {"pod": "b"}}}]}],
+            )
+        ],
+        lambda p: (
+            p.target != "x/a"
+            or (p.source.startswith("y/") and p.port == 80 and p.protocol == "tcp")
+        ),
         lambda p: p.source != "x/a" or p.target == "x/b",
     ),
     "should allow egress access to server in CIDR block": (
         [policy(policyTypes=EGRESS, egress=[{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}])],
-        always, from_x(lambda p: p.target == "outside"),
+        always,
+        from_x(lambda p: p.target == "outside"),
     ),
     "should enforce except clause while egress access to server in CIDR block": (
-        [policy(policyTypes=EGRESS, egress=[{"to": [{"ipBlock": {"cidr": "10.99.0.0/16", "except": ["10.99.1.0/28", "10.99.2.22/32"]}}]}])],
-        always, from_x(lambda p: p.target in ("y/a", "z/a")),
+        [
+            policy(
+                policyTypes=EGRESS,
+                egress=[
+                    {
+                        "to": [
+                            {
+                                "ipBlock": {
+                                    "cidr": "10.99.0.0/16",
+                                    "except": ["10.99.1.0/28", "10.99.2.22/32"],
+                                }
+                            }
+                        ]
+                    }
+                ],
+            )
+        ],
+        always,
+        from_x(lambda p: p.target in ("y/a", "z/a")),
     ),
-    "should ensure an IP overlapping both IPBlock.CIDR and IPBlock.Except is allowed by another rule": (
-        [policy("but", policyTypes=EGRESS, egress=[{"to": [{"ipBlock": {"cidr": "10.99.1.0/24", "except": ["10.99.1.12/32"]}}]}]),
-         policy("yet", policyTypes=EGRESS, egress=[{"to": [{"ipBlock": {"cidr": "10.99.1.12/32"}}]}])],
-        always, from_x(lambda p: p.target not in (*REMOTE, "outside")),
+    "should ensure an IP overlapping both IPBlock.CIDR and Except is allowed": (
+        [
+            policy(
+                "but",
+                policyTypes=EGRESS,
+                egress=[
+                    {"to": [{"ipBlock": {"cidr": "10.99.1.0/24", "except": ["10.99.1.12/32"]}}]}
+                ],
+            ),
+            policy(
+                "yet", policyTypes=EGRESS, egress=[{"to": [{"ipBlock": {"cidr": "10.99.1.12/32"}}]}]
+            ),
+        ],
+        always,
+        from_x(lambda p: p.target not in (*REMOTE, "outside")),
     ),
     "should enforce ipBlock in ingress, for the world as for pods": (
-        [policy(ingress=[{"from": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.99.0.0/16"]}}]}])],
-        to_x(lambda p: p.source == "outside"), always,
+        [
+            policy(
+                ingress=[{"from": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.99.0.0/16"]}}]}]
+            )
+        ],
+        to_x(lambda p: p.source == "outside"),
+        always,
     ),
     "should support denying of egress traffic on the client side": (
         [policy(podSelector={"matchLabels": {"pod": "a"}}, policyTypes=EGRESS, egress=[])],
-        always, lambda p: p.source != "x/a",
+        always,
+        lambda p: p.source != "x/a",
     ),
     "should enforce egress policy with EndPort": (
-        [policy(policyTypes=EGRESS, egress=[{"ports": [{"port": 81, "endPort": 90}, {"port": 85, "endPort": 99}]}])],
-        always, from_x(lambda p: p.port == 81 and p.protocol == "tcp"),
+        [
+            policy(
+                policyTypes=EGRESS,
+                egress=[{"ports": [{"port": 81, "endPort": 90}, {"port": 85, "endPort": 99}]}],
+            )
+        ],
+        always,
+        from_x(lambda p: p.port == 81 and p.protocol == "tcp"),
     ),
     "should enforce ingress policy on all ports of one protocol": (
-        [policy(ingress=[{"ports": [{"protocol": "UDP"}]}])], to_x(lambda p: p.protocol == "udp"), always,
+        [policy(ingress=[{"ports": [{"protocol": "UDP"}]}])],
+        to_x(lambda p: p.protocol == "udp"),
+        always,
     ),
     "should not match anything by an empty podSelector of another namespace": (
-        [policy(ingress=[{"from": [{"podSelector": {}}]}])], to_x(lambda p: p.source.startswith("x/")), always,
+        [policy(ingress=[{"from": [{"podSelector": {}}]}])],
+        to_x(lambda p: p.source.startswith("x/")),
+        always,
     ),
     "should deny what a rule that cannot be understood would allow": (
         [policy(ingress=[{"from": [{"ipBlock": {"cidr": "ten/8"}}]}, {"from": [NS_Y]}])],
-        to_x(lambda p: p.source.startswith("y/")), always,
+        to_x(lambda p: p.source.startswith("y/")),
+        always,
     ),
 }
 
@@ -400,7 +574,7 @@ def test_upstream_case(agent: Agent, name: str) -> None:
 def test_a_removed_policy_opens_again(agent: Agent) -> None:
     """Deny all of x, then nothing."""
     agent.write(policy(policyTypes=INGRESS + EGRESS))
-    agent.settles(matrix(to_x(lambda p: False), from_x(lambda p: False), ("tcp",)))
+    agent.settles(matrix(to_x(never), from_x(never), ("tcp",)))
     agent.write()
     agent.settles(matrix(always, always, ("tcp",)))
 
@@ -411,9 +585,9 @@ def test_labels_decide_as_they_are_now(agent: Agent) -> None:
     agent.write(allow)
     agent.settles({Probe("y/a", "x/a", 80): False})
     objects = cluster()
-    next(o for o in objects if o["kind"] == "Namespace" and o["metadata"]["name"] == "y")["metadata"][
-        "labels"
-    ]["trusted"] = "yes"
+    next(o for o in objects if o["kind"] == "Namespace" and o["metadata"]["name"] == "y")[
+        "metadata"
+    ]["labels"]["trusted"] = "yes"
     agent.write(allow, objects=objects)
     agent.settles({Probe("y/a", "x/a", 80): True, Probe("z/a", "x/a", 80): False})
 
@@ -470,7 +644,7 @@ def test_pods_of_the_host_network_and_ended_pods_do_not_count(agent: Agent) -> N
 
 
 def test_a_flushed_table_comes_back(agent: Agent) -> None:
-    """`nft flush ruleset`, which Debian's nftables.service runs, opens pods for a short time only."""
+    """`nft flush ruleset`, which Debian's nftables.service runs, opens pods for a moment only."""
     agent.write(policy(policyTypes=INGRESS))
     closed = {Probe("y/a", "x/a", 80): False}
     agent.settles(closed)
@@ -540,8 +714,13 @@ def test_ipv6(binary: Path, tmp_path: Path) -> None:
             objects.append(each)
         blocks = [{"ipBlock": {"cidr": "2001:db8::/32"}}, {"ipBlock": {"cidr": "192.0.2.0/24"}}]
         agent.write(
-            policy(podSelector={"matchLabels": {"pod": "a"}},
-                   ingress=[{"from": blocks, "ports": [{"port": 80}]}, {"ports": [{"port": "serve-81-udp", "protocol": "UDP"}]}]),
+            policy(
+                podSelector={"matchLabels": {"pod": "a"}},
+                ingress=[
+                    {"from": blocks, "ports": [{"port": 80}]},
+                    {"ports": [{"port": "serve-81-udp", "protocol": "UDP"}]},
+                ],
+            ),
             objects=objects,
         )
         agent.run(str(binary), *agent.options(("--once",)))

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,6 +187,11 @@ def test_settings_of_the_user_do_not_reach_the_binaries(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = make_root(tmp_path)
+    # os/user is C where cgo is on.
+    (tmp_path / "artifacts" / "hello" / "main.go").write_text(
+        'package main\n\nimport "os/user"\n\nfunc main() { println(user.Current()) }\n'
+    )
+    monkeypatch.setenv("CGO_ENABLED", "0")
     plain = build_artifact(entry, cache=cache, root=tmp_path)
     mine = tmp_path / "go-env"
     mine.write_text("GOFLAGS=-tags=mine\nGOAMD64=v3\nGOEXPERIMENT=nogreenteagc\n")
@@ -193,7 +199,9 @@ def test_settings_of_the_user_do_not_reach_the_binaries(
     monkeypatch.setenv("GOFLAGS", "-race")
     monkeypatch.setenv("GOAMD64", "v2")
     monkeypatch.setenv("CGO_ENABLED", "1")
-    again = build_artifact(entry, cache=tmp_path / "second", root=tmp_path)
+    shutil.rmtree(cache / "artifacts")
+    again = build_artifact(entry, cache=cache, root=tmp_path)
+    assert again.built
     assert again.binaries == plain.binaries
 
 
@@ -521,5 +529,5 @@ def test_a_go_mod_that_does_not_fit_is_named(tmp_path: Path, line: str, message:
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path, cache: Path) -> None:
     make_root(tmp_path)
-    with pytest.raises(ManifestError, match="'helo'.* has: hello"):
+    with pytest.raises(ManifestError, match=r"'helo'.* has: hello"):
         build_all(["helo"], cache=cache, root=tmp_path)

@@ -321,7 +321,7 @@ CASES = [
         "  - homes",
         "shared",
         "`[homes]` is here, and a mapping (`key: value`) is needed",
-        "write `{homes: {size: 50GiB, mount: /srv/shared}}`",
+        "write `{homes: {mount: /srv/shared, size: 50GiB}}`",
         line=27,
     ),
     Case(
@@ -331,6 +331,22 @@ CASES = [
         f"{HUB}.authenticator.users[1]",
         "a mapping",
         "write `{name: bob}`",
+    ),
+    Case(
+        "space-as-text",
+        "  homes: {size: 50GiB, mount: /srv/shared}",
+        f"  homes: /srv/shared{HERE}",
+        "shared.homes",
+        "a mapping (`key: value`) is needed",
+        "write `{size: 50GiB, mount: /srv/shared}`",
+    ),
+    Case(
+        "bool-as-word",
+        "        default: true",
+        f"        default: maybe{HERE}",
+        f"{HUB}.profiles[0].default",
+        "`maybe` is here, and `true` or `false` is needed",
+        "write `true` or `false` here",
     ),
     Case(
         "list-needed",
@@ -1202,6 +1218,11 @@ def test_all_problems_at_once_in_order_of_lines() -> None:
         f"{hub}.profiles[0].default",
     ]
     assert str(caught.value).endswith("7 problems. Nothing was changed.")
+
+
+def test_default_domain_is_no_problem_of_its_own() -> None:
+    text = GOOD.replace("domain: demo.example.org\n", "").replace("cloud: local", "cloud: x")
+    assert [problem.path for problem in problems_of(text)] == ["cloud"]
 
 
 def test_message_is_what_a_sysadmin_reads() -> None:

@@ -96,7 +96,7 @@ def _build(folder: Path, progress: Callable[[str], None]) -> None:
                 f"--include={packages}",
                 "--aptopt=Apt::Install-Recommends false",
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
-                f"--customize-hook={SOURCE / 'customize.sh'} \"$1\"",
+                f'--customize-hook={SOURCE / "customize.sh"} "$1"',
                 RELEASE,
                 str(tree),
                 *archives,

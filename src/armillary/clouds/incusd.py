@@ -136,7 +136,9 @@ def custom_volumes() -> list[str]:
 
 def _mounts() -> list[str]:
     lines = Path("/proc/self/mounts").read_text().splitlines()
-    return [fields[1] for fields in map(str.split, lines) if fields[1].startswith("/var/lib/incus/")]
+    return [
+        fields[1] for fields in map(str.split, lines) if fields[1].startswith("/var/lib/incus/")
+    ]
 
 
 def _reap(pid: int) -> None:

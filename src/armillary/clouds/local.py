@@ -208,5 +208,3 @@ def _has_capability(number: int) -> bool:
     status = Path("/proc/self/status").read_text().splitlines()
     bounding = next(line.split()[1] for line in status if line.startswith("CapBnd"))
     return bool(int(bounding, 16) >> number & 1)
-
-

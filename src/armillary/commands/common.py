@@ -38,7 +38,9 @@ def config_file(cloud: str, cluster: str | None) -> Path:
         CommandFailed: there is no such file; names those there are.
     """
     wanted = cluster or os.environ.get("ARMILLARY_CLUSTER") or cloud
-    path = Path(wanted) if wanted.endswith((".yml", ".yaml")) else INVENTORIES / wanted / "cluster.yml"
+    path = (
+        Path(wanted) if wanted.endswith((".yml", ".yaml")) else INVENTORIES / wanted / "cluster.yml"
+    )
     if not path.is_file():
         known = ", ".join(sorted(each.parent.name for each in INVENTORIES.glob("*/cluster.yml")))
         raise CommandFailed(

@@ -1,1 +1,28 @@
 """The container images of a cluster: built here, kept by content, pushed to its registry."""
+
+from armillary.images.build import (
+    BuiltImage,
+    ImageError,
+    build_all,
+    build_image,
+    image_key,
+    image_path,
+    read_manifests,
+)
+from armillary.images.manifest import Image, Manifest, ManifestError, load_manifest
+from armillary.images.publish import push
+
+__all__ = [
+    "BuiltImage",
+    "Image",
+    "ImageError",
+    "Manifest",
+    "ManifestError",
+    "build_all",
+    "build_image",
+    "image_key",
+    "image_path",
+    "load_manifest",
+    "push",
+    "read_manifests",
+]

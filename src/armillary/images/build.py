@@ -28,7 +28,7 @@ from typing import Any
 from armillary.artifacts import artifact_key, build_artifact
 from armillary.artifacts import load_manifest as load_artifacts
 from armillary.artifacts.manifest import Manifest as Artifacts
-from armillary.images.manifest import Image, Manifest, load_manifest
+from armillary.images.manifest import Image, Manifest, Rootfs, load_manifest
 from armillary.images.settings import (
     CACHE_INSIDE,
     INSIDE,
@@ -47,8 +47,8 @@ from armillary.tools.process import (
     tail,
 )
 
-# Part of every key: to be raised when this file, settings.py, tools/buildah.py or tools/mmdebstrap.py
-# builds in another way.
+# Part of every key: to be raised when this file, settings.py, tools/buildah.py or
+# tools/mmdebstrap.py build in another way.
 BUILDER_REVISION = 1
 STAGING = ".building-"
 RECORD = "armillary.json"
@@ -75,12 +75,12 @@ HINTS = (
     ),
     (
         ("Unable to locate package", "has no installation candidate"),
-        "The Debian mirror does not have that package. Check the name in {folder}/Containerfile and "
-        "the mirrors in /etc/apt.",
+        "The Debian mirror does not have that package. Check its name in {folder}/Containerfile, "
+        "and the mirrors in /etc/apt.",
     ),
     (
         ("No solution found", "404", "403 Forbidden", "E403", "E404", "not found in the package"),
-        "The package index does not serve that version. Check the index settings (UV_DEFAULT_INDEX, "
+        "The package index does not serve that version. Check its settings (UV_DEFAULT_INDEX, "
         "pip.conf, .npmrc, /etc/apt), or lock other versions in {folder}.",
     ),
     (
@@ -157,7 +157,8 @@ def image_key(entry: Image, root: Path = ROOT) -> str:
 
     That is: the files of its folder, its entry, the keys of its base and artifacts, the steps that
     Containerfiles call, the machine's architecture and this builder's revision. Debian's archive
-    moves daily and is not part of it, but for `debian` in images.yml: docs/decisions/0005-images.md.
+    moves daily and is not part of it, but for `debian` in images.yml
+    (docs/decisions/0005-images.md).
     """
     manifest, artifacts = read_manifests(root)
     facts: dict[str, Any] = {
@@ -245,9 +246,9 @@ def build_image(
             (staging / RECORD).write_text(json.dumps(record, indent=2) + "\n")
             shutil.rmtree(home, ignore_errors=True)
             staging.rename(home)
-    found = _cached(entry, home, built=True)
-    assert found is not None
-    return found
+    if found := _cached(entry, home, built=True):
+        return found
+    raise ImageError(entry.name, f"what was written to {home} is not whole.", OTHERWISE)
 
 
 def build_all(
@@ -297,7 +298,7 @@ def _build(
     context = scratch / "context"
     _write_context(root / entry.folder, context, binaries)
     if entry.rootfs:
-        _write_rootfs(entry, context / "rootfs.tar", settings, progress)
+        _write_rootfs(entry.rootfs, context / "rootfs.tar", settings, progress)
     image = f"localhost/armillary/{entry.name}:build"
     arguments = {}
     if base:
@@ -319,7 +320,7 @@ def _build(
         on_line=progress,
     )
     progress(f"{entry.name}: compressing the layers")
-    digest = storage.export(image, layout, entry.tag)
+    digest = _without_annotations(layout, storage.export(image, layout, entry.tag))
     storage.remove(image)
     storage.prune()
     shutil.rmtree(settings, ignore_errors=True)
@@ -344,15 +345,14 @@ def _write_context(folder: Path, context: Path, binaries: Sequence[Path]) -> Non
         directory.chmod(0o755)
 
 
-def _write_rootfs(entry: Image, target: Path, settings: Path, progress: Progress) -> None:
-    """Make the Debian root file system of an entry, with nothing of this machine's mirrors in it."""
-    assert entry.rootfs is not None
+def _write_rootfs(rootfs: Rootfs, target: Path, settings: Path, progress: Progress) -> None:
+    """Make a Debian root file system with nothing of this machine's mirrors in it."""
     kept = "/etc/apt/apt.conf.d/99mmdebstrap"
     mmdebstrap.tarball(
         target,
-        suite=entry.rootfs.suite,
-        packages=entry.rootfs.packages,
-        archives=debian_archives(entry.rootfs.suite),
+        suite=rootfs.suite,
+        packages=rootfs.packages,
+        archives=debian_archives(rootfs.suite),
         apt_options=[option.rstrip(";") for option in apt_config.acquire_options()],
         hooks=[
             f'install -m 755 {STEPS / "seal"} "$1/tmp/seal"',
@@ -364,6 +364,26 @@ def _write_rootfs(entry: Image, target: Path, settings: Path, progress: Progress
         ],
         on_line=progress,
     )
+
+
+def _without_annotations(layout: Path, digest: str) -> str:
+    """Take the annotations out of a layout's one manifest; return its new digest.
+
+    buildah notes there what its storage called the base and the digest it had there, which is
+    another one when the base was built in that storage than when it was loaded.
+    """
+    blobs = layout / "blobs" / "sha256"
+    manifest = _blob(layout, digest)
+    manifest.pop("annotations", None)
+    content = json.dumps(manifest, separators=(",", ":")).encode()
+    plain = hashlib.sha256(content).hexdigest()
+    (blobs / digest.removeprefix("sha256:")).unlink()
+    (blobs / plain).write_bytes(content)
+    index = json.loads((layout / "index.json").read_text())
+    (described,) = index["manifests"]
+    described |= {"digest": f"sha256:{plain}", "size": len(content)}
+    (layout / "index.json").write_text(json.dumps(index, separators=(",", ":")))
+    return f"sha256:{plain}"
 
 
 def _share_blobs(layout: Path, base: Path) -> None:
@@ -385,9 +405,7 @@ def _cached(entry: Image, home: Path, *, built: bool = False) -> BuiltImage | No
         size = _layers_size(home, digest)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return BuiltImage(
-        entry.name, home.name, home, digest, known["reference"], size, built, seconds
-    )
+    return BuiltImage(entry.name, home.name, home, digest, known["reference"], size, built, seconds)
 
 
 def _layers_size(layout: Path, digest: str) -> int:

@@ -21,7 +21,7 @@ INSIDE = "/mnt"
 CACHE_INSIDE = "/media"
 """Where downloaded packages are kept from one build to the next."""
 
-# What shapes where packages come from; the rest of a user's settings is none of an image's business.
+# What says where packages come from; the rest of a user's settings has no place in an image.
 HANDED = re.compile(
     r"UV_(DEFAULT_INDEX|INDEX.*|EXTRA_INDEX_URL|INSECURE_HOST|HTTP_.*|NATIVE_TLS|SYSTEM_CERTS)"
     r"|npm_config_(?!cache|prefix|userconfig|globalconfig|cafile).*|(https?|all|no)_proxy",
@@ -40,6 +40,7 @@ def write_settings(directory: Path, *, suite: str) -> None:
     Raises:
         LookupError: apt knows no archive for `suite`; the message says how to add one.
         CommandMissing: uv is not installed.
+        CommandError: apt could not tell.
     """
     directory.mkdir(mode=0o700, parents=True)
     binaries = directory / "bin"
@@ -94,12 +95,11 @@ def debian_archives(suite: str) -> list[str]:
     Raises:
         LookupError: there are none; the message says how to add one.
     """
-    wanted = {suite, f"{suite}-updates", f"{suite}-security"}
-    lines = [
-        f"deb {source.uri} {source.suite} main"
-        for source in apt.sources()
-        if source.suite in wanted
-    ]
+    lines = _archives(suite)
+    if not lines:
+        # On a new machine the lists, from which apt knows whose an archive is, are not there yet.
+        apt.update()
+        lines = _archives(suite)
     if not any(line.split()[2] == suite for line in lines):
         raise LookupError(
             f"apt on this machine knows no Debian archive for {suite}, from which images are "
@@ -115,6 +115,15 @@ def certificates() -> Path | None:
         if Path(path).is_file():
             return Path(path)
     return None
+
+
+def _archives(suite: str) -> list[str]:
+    wanted = {suite, f"{suite}-updates", f"{suite}-security"}
+    return [
+        f"deb {source.uri} {source.suite} main"
+        for source in apt.sources()
+        if source.suite in wanted
+    ]
 
 
 def _files(directory: Path) -> dict[str, str]:
@@ -167,9 +176,7 @@ def _pip_index() -> dict[str, str]:
         ("extra-index-url", "UV_INDEX"),
         ("trusted-host", "UV_INSECURE_HOST"),
     ):
-        value = os.environ.get(f"PIP_{option.upper().replace('-', '_')}") or parser.get(
-            "global", option, fallback=""
-        )
-        if value.split():
-            settings[variable] = " ".join(value.split())
+        chosen = os.environ.get(f"PIP_{option.upper().replace('-', '_')}")
+        if words := (chosen or parser.get("global", option, fallback="") or "").split():
+            settings[variable] = " ".join(words)
     return settings

@@ -123,9 +123,7 @@ class Incus:
         with self._images_lock:
             if image not in self._images:
                 alias = self.find(path_of("images", "aliases", image))
-                found = self.find(
-                    path_of("images", str(alias["target"]) if alias else image)
-                )
+                found = self.find(path_of("images", str(alias["target"]) if alias else image))
                 if found is None:
                     known = ", ".join(sorted(self._aliases())) or "none"
                     raise IncusError(
@@ -175,9 +173,7 @@ class Incus:
             raise
         metadata = answer["metadata"]
         if metadata.get("err"):
-            raise IncusError(
-                int(metadata.get("status_code") or 0), str(metadata["err"])
-            )
+            raise IncusError(int(metadata.get("status_code") or 0), str(metadata["err"]))
 
     def _call(
         self, method: str, path: str, body: dict[str, Any] | None = None, etag: str = ""
@@ -196,19 +192,13 @@ class Incus:
                 0, f"Incus did not finish {method} {path} within {CALL_SECONDS} s"
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            raise IncusUnreachable(
-                self.address, str(error) or type(error).__name__
-            ) from error
+            raise IncusUnreachable(self.address, str(error) or type(error).__name__) from error
         finally:
             connection.close()
         try:
             answer = json.loads(raw)
         except ValueError as error:
-            raise IncusError(
-                response.status, f"Incus answered {raw[:200]!r}"
-            ) from error
+            raise IncusError(response.status, f"Incus answered {raw[:200]!r}") from error
         if answer.get("type") == "error":
-            raise IncusError(
-                int(answer.get("error_code") or response.status), str(answer["error"])
-            )
+            raise IncusError(int(answer.get("error_code") or response.status), str(answer["error"]))
         return answer, response.headers.get("ETag") or ""

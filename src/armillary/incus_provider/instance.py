@@ -40,9 +40,7 @@ class Instance(Resource):
     schema = Schema(
         {
             "name": Attribute(STRING, "Name.", required=True, replaces=True),
-            "image": Attribute(
-                STRING, "Alias or fingerprint.", required=True, replaces=True
-            ),
+            "image": Attribute(STRING, "Alias or fingerprint.", required=True, replaces=True),
             "type": Attribute(
                 STRING,
                 "container or virtual-machine.",
@@ -50,15 +48,11 @@ class Instance(Resource):
                 replaces=True,
             ),
             "description": Attribute(STRING, "What it is for.", default=""),
-            "profiles": Attribute(
-                STRINGS, "Profiles, the last one wins.", default=["default"]
-            ),
+            "profiles": Attribute(STRINGS, "Profiles, the last one wins.", default=["default"]),
             "config": Attribute(MAP, "Incus's instance settings."),
             "running": Attribute(BOOL, "Whether it is to run.", default=True),
             "ipv4_address": Attribute(STRING, "Its first IPv4 address.", computed=True),
-            "mac_address": Attribute(
-                STRING, "The MAC address beside it.", computed=True
-            ),
+            "mac_address": Attribute(STRING, "The MAC address beside it.", computed=True),
             "status": Attribute(STRING, "Running, Stopped, ...", computed=True),
         },
         {
@@ -67,9 +61,7 @@ class Instance(Resource):
                 "type": Attribute(STRING, "disk, nic, unix-char, ...", required=True),
                 "properties": Attribute(MAP, "Incus's device settings.", required=True),
             },
-            "wait_for": {
-                "type": Attribute(STRING, "ipv4: wait for an address.", required=True)
-            },
+            "wait_for": {"type": Attribute(STRING, "ipv4: wait for an address.", required=True)},
         },
     )
 
@@ -112,17 +104,11 @@ class Instance(Resource):
             errors.append(ResourceError(f"type is {' or '.join(TYPES)}", "", "type"))
         devices = config["device"] if isinstance(config["device"], list) else []
         names = [device["name"] for device in devices if device is not UNKNOWN]
-        for name in sorted(
-            {n for n in names if isinstance(n, str) and names.count(n) > 1}
-        ):
-            errors.append(
-                ResourceError(f"There are two devices named {name!r}", "", "device")
-            )
+        for name in sorted({n for n in names if isinstance(n, str) and names.count(n) > 1}):
+            errors.append(ResourceError(f"There are two devices named {name!r}", "", "device"))
         for wait in config["wait_for"] if isinstance(config["wait_for"], list) else []:
             if wait is not UNKNOWN and wait["type"] not in ("ipv4", UNKNOWN):
-                errors.append(
-                    ResourceError("wait_for knows only type ipv4", "", "wait_for")
-                )
+                errors.append(ResourceError("wait_for knows only type ipv4", "", "wait_for"))
         return errors
 
     def replacements(self, session: Session, prior: State, planned: State) -> list[str]:
@@ -135,10 +121,7 @@ class Instance(Resource):
         return names
 
     def unsettled(self, prior: State, planned: State) -> list[str]:
-        if (
-            prior["running"] == planned["running"]
-            and prior["device"] == planned["device"]
-        ):
+        if prior["running"] == planned["running"] and prior["device"] == planned["device"]:
             return []
         return ["ipv4_address", "mac_address", "status"]
 
@@ -207,9 +190,7 @@ class Instance(Resource):
             if found is not None and found["status"] != "Stopped":
                 self._set_state(session, state, "stop", force=True)
 
-    def _set_state(
-        self, session: Session, state: State, action: str, **options: Any
-    ) -> None:
+    def _set_state(self, session: Session, state: State, action: str, **options: Any) -> None:
         path = path_of("instances", state["name"], "state")
         session.incus.change("PUT", path, {"action": action, **options})
 

@@ -22,12 +22,8 @@ class Network(Resource):
     noun = "network"
     schema = Schema(
         {
-            "name": Attribute(
-                STRING, "Name, also of the bridge.", required=True, replaces=True
-            ),
-            "type": Attribute(
-                STRING, "Type of network.", default="bridge", replaces=True
-            ),
+            "name": Attribute(STRING, "Name, also of the bridge.", required=True, replaces=True),
+            "type": Attribute(STRING, "Type of network.", default="bridge", replaces=True),
             "description": Attribute(STRING, "What it is for.", default=""),
             "config": Attribute(MAP, "Incus's network settings."),
         }

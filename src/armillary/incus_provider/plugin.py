@@ -61,9 +61,7 @@ def main() -> None:
         ],
     )
     rpc.add_ProviderServicer_to_server(Service(), server)
-    grpc_controller_pb2_grpc.add_GRPCControllerServicer_to_server(
-        _Controller(ended), server
-    )
+    grpc_controller_pb2_grpc.add_GRPCControllerServicer_to_server(_Controller(ended), server)
     grpc_stdio_pb2_grpc.add_GRPCStdioServicer_to_server(_Stdio(), server)
     # mkdtemp makes it 0700: who may not enter the directory cannot connect.
     directory = Path(tempfile.mkdtemp(prefix="armillary-incus-"))

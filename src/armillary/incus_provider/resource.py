@@ -26,9 +26,7 @@ TRIES = 3
 class ResourceError(Exception):
     """What was asked cannot be done; `attribute` is the one at fault, if it is one."""
 
-    def __init__(
-        self, summary: str, detail: str = "", attribute: str | None = None
-    ) -> None:
+    def __init__(self, summary: str, detail: str = "", attribute: str | None = None) -> None:
         self.summary = summary
         self.detail = detail
         self.attribute = attribute
@@ -114,6 +112,7 @@ class Resource(ABC):
 
     def finish(self, session: Session, planned: State) -> None:
         """Bring a made, adopted or updated object to its end state, and wait for that."""
+        return
 
     def find(self, session: Session, state: State) -> dict[str, Any] | None:
         """Return the object, None when there is none."""
@@ -127,9 +126,7 @@ class Resource(ABC):
         """Tell whether an object bears this cluster's mark."""
         return bool((found.get("config") or {}).get(MARK) == session.cluster)
 
-    def require_own(
-        self, session: Session, state: State, found: dict[str, Any]
-    ) -> None:
+    def require_own(self, session: Session, state: State, found: dict[str, Any]) -> None:
         """Refuse an object which this cluster did not make.
 
         Raises:
@@ -164,13 +161,9 @@ class Resource(ABC):
             try:
                 self.post(session, planned)
                 self.finish(session, planned)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 made = self._made(session, planned)
-                if (
-                    isinstance(error, IncusError)
-                    and error.code == CONFLICT
-                    and made is None
-                ):
+                if isinstance(error, IncusError) and error.code == CONFLICT and made is None:
                     continue
                 return Created(made, error)
             return Created(self._settled(session, planned))
@@ -190,22 +183,26 @@ class Resource(ABC):
         self.finish(session, planned)
         return self._settled(session, planned)
 
-    def delete(self, session: Session, state: State) -> None:
-        """Delete the object; one that is gone already is fine."""
+    def delete(self, session: Session, state: State) -> bool:
+        """Delete the object; one that is gone already is fine.
+
+        Returns:
+            False when an object of that name is left, because it does not bear our mark.
+        """
         session.incus.wait_while_busy(self.path(state))
         found = self.find(session, state)
         if found is None:
-            return
-        self.require_own(session, state, found)
+            return True
+        if not self.own(session, found):
+            return False
         self.remove(session, state, found)
+        return True
 
     def _adopt(self, session: Session, planned: State, found: dict[str, Any]) -> State:
         self.require_own(session, planned, found)
         differing = self.disagreements(session, planned, found)
         if differing:
-            what = "; ".join(
-                f"{k} is {a!r}, wanted {b!r}" for k, (a, b) in differing.items()
-            )
+            what = "; ".join(f"{k} is {a!r}, wanted {b!r}" for k, (a, b) in differing.items())
             raise ResourceError(
                 f"The {self.label(planned)} exists already and differs from what is wanted",
                 f"An earlier run of cluster {session.cluster!r} made it, but {what}. This cannot "
@@ -230,9 +227,7 @@ class Resource(ABC):
     def _settled(self, session: Session, planned: State) -> State:
         found = self.find(session, planned)
         if found is None:
-            raise ResourceError(
-                f"The {self.label(planned)} vanished while it was being made"
-            )
+            raise ResourceError(f"The {self.label(planned)} vanished while it was being made")
         return self.to_state(_without_unknown(planned), found)
 
 
@@ -249,17 +244,11 @@ def merged(
     session: Session, current: dict[str, str], prior: State, planned: State
 ) -> dict[str, str]:
     """Return the config to write: keys Terraform does not manage stay as they are in Incus."""
-    kept = {
-        key: value
-        for key, value in current.items()
-        if key not in (prior["config"] or {})
-    }
+    kept = {key: value for key, value in current.items() if key not in (prior["config"] or {})}
     return marked(session, {**kept, **(planned["config"] or {})})
 
 
-def seen_config(
-    known: State, found: dict[str, Any], *, others: bool
-) -> dict[str, str] | None:
+def seen_config(known: State, found: dict[str, Any], *, others: bool) -> dict[str, str] | None:
     """Return the part of an object's config that Terraform is to see.
 
     Args:
@@ -271,8 +260,7 @@ def seen_config(
     seen = {
         key: value
         for key, value in (found.get("config") or {}).items()
-        if key in (mine or {})
-        or (others and key != MARK and not key.startswith(COMPUTED_PREFIXES))
+        if key in (mine or {}) or (others and key != MARK and not key.startswith(COMPUTED_PREFIXES))
     }
     return None if mine is None and not seen else seen
 
@@ -311,15 +299,11 @@ def check_config(config: State) -> list[ResourceError]:
     for key, value in settings.items() if isinstance(settings, dict) else ():
         if key == MARK or key.startswith(COMPUTED_PREFIXES):
             errors.append(
-                ResourceError(
-                    f"{key!r} is set by the provider or by Incus", "", "config"
-                )
+                ResourceError(f"{key!r} is set by the provider or by Incus", "", "config")
             )
         elif value is None:
             errors.append(
-                ResourceError(
-                    f"{key!r} has no value", "Leave the key out instead.", "config"
-                )
+                ResourceError(f"{key!r} has no value", "Leave the key out instead.", "config")
             )
     return errors
 

@@ -14,7 +14,7 @@ from tf.gen import tfplugin_pb2_grpc as rpc
 from armillary.incus_provider.api import DEFAULT_SOCKET, Incus, IncusError
 from armillary.incus_provider.instance import Instance
 from armillary.incus_provider.network import Network
-from armillary.incus_provider.resource import Resource, ResourceError, Session
+from armillary.incus_provider.resource import MARK, Resource, ResourceError, Session
 from armillary.incus_provider.schema import (
     STRING,
     UNKNOWN,
@@ -35,17 +35,13 @@ RESOURCES: dict[str, Resource] = {
 
 PROVIDER = Schema(
     {
-        "cluster": Attribute(
-            STRING, "Cluster whose mark everything made bears.", required=True
-        ),
+        "cluster": Attribute(STRING, "Cluster whose mark everything made bears.", required=True),
         "address": Attribute(STRING, f"Socket of Incus, {DEFAULT_SOCKET} if left out."),
     }
 )
 
 
-def _error(
-    summary: str, detail: str = "", attribute: str | None = None
-) -> pb.Diagnostic:
+def _error(summary: str, detail: str = "", attribute: str | None = None) -> pb.Diagnostic:
     path = None
     if attribute:
         path = pb.AttributePath(steps=[pb.AttributePath.Step(attribute_name=attribute)])
@@ -55,18 +51,29 @@ def _error(
 
 
 def _diagnostic(error: Exception, doing: str) -> pb.Diagnostic:
+    if isinstance(error, _Left):
+        return error.diagnostic()
     if isinstance(error, ResourceError):
         return _error(error.summary, error.detail, error.attribute)
     if isinstance(error, IncusError):
         return _error(f"Incus could not {doing}", str(error))
     trace = "".join(traceback.format_exception(error))
-    return _error(
-        f"The provider failed to {doing}", f"This is a mistake in Armillary.\n{trace}"
-    )
+    return _error(f"The provider failed to {doing}", f"This is a mistake in Armillary.\n{trace}")
 
 
 def _diagnostics(errors: Iterable[ResourceError]) -> list[pb.Diagnostic]:
     return [_error(e.summary, e.detail, e.attribute) for e in errors]
+
+
+class _Left(Exception):
+    """An object was not deleted, for it bears no mark of ours any more. Only a warning."""
+
+    def diagnostic(self) -> pb.Diagnostic:
+        return pb.Diagnostic(
+            severity=pb.Diagnostic.WARNING,
+            summary=f"The {self} was left as it is",
+            detail=f"It does not bear this cluster's {MARK}: somebody took it over.",
+        )
 
 
 class Service(rpc.ProviderServicer):  # type: ignore[misc]
@@ -80,9 +87,7 @@ class Service(rpc.ProviderServicer):  # type: ignore[misc]
     def GetMetadata(self, request: Any, context: Any) -> Any:
         return pb.GetMetadata.Response(
             server_capabilities=self._capabilities(),
-            resources=[
-                pb.GetMetadata.ResourceMetadata(type_name=name) for name in RESOURCES
-            ],
+            resources=[pb.GetMetadata.ResourceMetadata(type_name=name) for name in RESOURCES],
         )
 
     def GetProviderSchema(self, request: Any, context: Any) -> Any:
@@ -102,17 +107,13 @@ class Service(rpc.ProviderServicer):  # type: ignore[misc]
     def ConfigureProvider(self, request: Any, context: Any) -> Any:
         config = decode(request.config)
         if not is_known(config):
-            unknown = _error(
-                "cluster and address of the provider must be known when planning"
-            )
+            unknown = _error("cluster and address of the provider must be known when planning")
             return pb.ConfigureProvider.Response(diagnostics=[unknown])
         incus = Incus(config["address"] or DEFAULT_SOCKET)
         try:
             incus.get("/1.0")
         except IncusError as error:
-            return pb.ConfigureProvider.Response(
-                diagnostics=[_diagnostic(error, "be reached")]
-            )
+            return pb.ConfigureProvider.Response(diagnostics=[_diagnostic(error, "be reached")])
         self._session = Session(incus, config["cluster"], self._stopping)
         return pb.ConfigureProvider.Response()
 
@@ -133,10 +134,8 @@ class Service(rpc.ProviderServicer):  # type: ignore[misc]
         resource, state = RESOURCES[request.type_name], decode(request.current_state)
         try:
             now = resource.read(self._configured(), state)
-            return pb.ReadResource.Response(
-                new_state=encode(now), private=request.private
-            )
-        except Exception as error:  # noqa: BLE001
+            return pb.ReadResource.Response(new_state=encode(now), private=request.private)
+        except Exception as error:
             diagnostic = _diagnostic(error, f"read the {resource.label(state)}")
             return pb.ReadResource.Response(
                 new_state=request.current_state, diagnostics=[diagnostic]
@@ -149,13 +148,9 @@ class Service(rpc.ProviderServicer):  # type: ignore[misc]
             decode(request.proposed_new_state),
         )
         try:
-            planned, replaced = self._plan(
-                resource, prior, proposed, decode(request.config)
-            )
-        except Exception as error:  # noqa: BLE001
-            diagnostic = _diagnostic(
-                error, f"plan the {resource.label(prior or proposed)}"
-            )
+            planned, replaced = self._plan(resource, prior, proposed, decode(request.config))
+        except Exception as error:
+            diagnostic = _diagnostic(error, f"plan the {resource.label(prior or proposed)}")
             return pb.PlanResourceChange.Response(diagnostics=[diagnostic])
         return pb.PlanResourceChange.Response(
             planned_state=encode(planned),
@@ -171,15 +166,9 @@ class Service(rpc.ProviderServicer):  # type: ignore[misc]
         new_state, error = self._apply(resource, prior, planned)
         diagnostics = []
         if error is not None:
-            verb = (
-                "make" if prior is None else "delete" if planned is None else "change"
-            )
-            diagnostics.append(
-                _diagnostic(error, f"{verb} the {resource.label(planned or prior)}")
-            )
-        return pb.ApplyResourceChange.Response(
-            new_state=encode(new_state), diagnostics=diagnostics
-        )
+            verb = "make" if prior is None else "delete" if planned is None else "change"
+            diagnostics.append(_diagnostic(error, f"{verb} the {resource.label(planned or prior)}"))
+        return pb.ApplyResourceChange.Response(new_state=encode(new_state), diagnostics=diagnostics)
 
     def ImportResourceState(self, request: Any, context: Any) -> Any:
         resource = RESOURCES[request.type_name]
@@ -190,7 +179,7 @@ class Service(rpc.ProviderServicer):  # type: ignore[misc]
             if found is None:
                 raise ResourceError(f"There is no {resource.label(state)}")
             resource.require_own(session, state, found)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             diagnostic = _diagnostic(error, f"import {request.id}")
             return pb.ImportResourceState.Response(diagnostics=[diagnostic])
         imported = pb.ImportResourceState.ImportedResource(
@@ -221,9 +210,7 @@ class Service(rpc.ProviderServicer):  # type: ignore[misc]
         for name, attribute in resource.schema.attributes.items():
             if attribute.default is not None and config[name] is None:
                 planned[name] = attribute.default
-        computed = [
-            name for name, a in resource.schema.attributes.items() if a.computed
-        ]
+        computed = [name for name, a in resource.schema.attributes.items() if a.computed]
         if prior is None:
             planned.update(dict.fromkeys(computed, UNKNOWN))
             self._check_free(resource, planned)
@@ -251,13 +238,13 @@ class Service(rpc.ProviderServicer):  # type: ignore[misc]
         """Return the state after a change, and what went wrong."""
         try:
             session = self._configured()
-            if prior is None:
-                assert planned is not None
+            if prior is not None and planned is not None:
+                return resource.update(session, prior, planned), None
+            if planned is not None:
                 created = resource.create(session, planned)
                 return created.state, created.error
-            if planned is None:
-                resource.delete(session, prior)
-                return None, None
-            return resource.update(session, prior, planned), None
-        except Exception as error:  # noqa: BLE001
+            if prior is not None and not resource.delete(session, prior):
+                return None, _Left(resource.label(prior))
+            return None, None
+        except Exception as error:
             return prior, error

@@ -27,9 +27,7 @@ class StorageVolume(Resource):
         {
             "name": Attribute(STRING, "Name.", required=True, replaces=True),
             "pool": Attribute(STRING, "Storage pool.", required=True, replaces=True),
-            "type": Attribute(
-                STRING, "Type of volume.", default="custom", replaces=True
-            ),
+            "type": Attribute(STRING, "Type of volume.", default="custom", replaces=True),
             "content_type": Attribute(
                 STRING, "filesystem or block.", default="filesystem", replaces=True
             ),
@@ -39,9 +37,7 @@ class StorageVolume(Resource):
     )
 
     def path(self, state: State) -> str:
-        return path_of(
-            "storage-pools", state["pool"], "volumes", state["type"], state["name"]
-        )
+        return path_of("storage-pools", state["pool"], "volumes", state["type"], state["name"])
 
     def label(self, state: State) -> str:
         return f"storage volume {state['pool']}/{state['name']}"
@@ -65,9 +61,7 @@ class StorageVolume(Resource):
     def validate(self, config: State) -> list[ResourceError]:
         errors = check_config(config)
         if config["type"] not in (None, "custom") and isinstance(config["type"], str):
-            errors.append(
-                ResourceError("Only volumes of type custom can be made", "", "type")
-            )
+            errors.append(ResourceError("Only volumes of type custom can be made", "", "type"))
         size = _size(config)
         if size is not None:
             try:
@@ -109,9 +103,7 @@ class StorageVolume(Resource):
             "description": planned["description"],
             "config": marked(session, planned["config"]),
         }
-        session.incus.change(
-            "POST", path_of("storage-pools", planned["pool"], "volumes"), body
-        )
+        session.incus.change("POST", path_of("storage-pools", planned["pool"], "volumes"), body)
 
     def put(self, session: Session, prior: State, planned: State) -> None:
         def change(found: dict[str, Any]) -> dict[str, Any]:
@@ -121,10 +113,7 @@ class StorageVolume(Resource):
         write(session, self.path(prior), change)
 
     def remove(self, session: Session, state: State, found: dict[str, Any]) -> None:
-        users = [
-            str(url).split("?")[0].rsplit("/", 1)[-1]
-            for url in found.get("used_by") or []
-        ]
+        users = [str(url).split("?")[0].rsplit("/", 1)[-1] for url in found.get("used_by") or []]
         if users:
             raise ResourceError(
                 f"The {self.label(state)} is in use",

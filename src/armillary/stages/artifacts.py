@@ -11,8 +11,7 @@ from armillary.artifacts.build import (
     bundle_artifact,
 )
 from armillary.artifacts.manifest import load_manifest
-from armillary.images.build import ImageError, build_image, image_path
-from armillary.images.manifest import load_images
+from armillary.images.build import ImageError, build_all, image_path, read_manifests
 from armillary.models.report import Check
 from armillary.paths import ROOT, cache_home
 from armillary.stages.contract import Context, StageError
@@ -32,9 +31,10 @@ class Artifacts:
             for entry in load_manifest(ROOT).artifacts
             if not artifact_path(entry, cache=cache, root=ROOT).exists()
         ]
+        images, _ = read_manifests(ROOT)
         return lines + [
             f"build image {entry.name}"
-            for entry in load_images(ROOT).images
+            for entry in images.images
             if not image_path(entry, cache=cache, root=ROOT).exists()
         ]
 
@@ -45,10 +45,8 @@ class Artifacts:
                 changed |= build_artifact(
                     artifact, cache=cache_home(), root=ROOT, progress=context.say
                 ).built
-            for image in load_images(ROOT).images:
-                changed |= build_image(
-                    image, cache=cache_home(), root=ROOT, progress=context.say
-                ).built
+            images = build_all(None, cache=cache_home(), root=ROOT, progress=context.say)
+            changed |= any(image.built for image in images)
         except (ArtifactError, ImageError) as error:
             raise StageError(str(error)) from error
         return changed
@@ -68,9 +66,7 @@ def artifact_variables() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in load_manifest(ROOT).artifacts:
         built = build_artifact(entry, cache=cache_home(), root=ROOT, progress=lambda line: None)
-        bundle = bundle_artifact(
-            entry, cache=cache_home(), root=ROOT, progress=lambda line: None
-        )
+        bundle = bundle_artifact(entry, cache=cache_home(), root=ROOT, progress=lambda line: None)
         found[entry.name] = {
             "version": entry.version,
             "key": built.key,

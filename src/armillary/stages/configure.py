@@ -1,12 +1,13 @@
 """Ansible: hosts, registry, Kubernetes, and what runs on it.
 
-A unit is one host, or the platform on top of Kubernetes. What a unit was last configured from is
+A unit is one host, the images in the registry, or the platform on top of Kubernetes. What a unit was last configured from is
 kept as a digest, so that a second run costs seconds and adding a worker touches that worker alone.
 Where the live cluster is not well, everything runs again whatever the digests say.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,8 @@ from typing import Any
 
 from armillary import secrets, status
 from armillary.files import write, write_secret
-from armillary.images.build import ImageError, build_all, push
+from armillary.images.build import BuiltImage, ImageError, build_all
+from armillary.images.publish import push
 from armillary.inventory import hosts as inventory_hosts
 from armillary.inventory import shared_variables, write_inventory
 from armillary.models.cluster import Cluster
@@ -28,6 +30,7 @@ from armillary.stages.contract import Context, StageError
 from armillary.stages.provision import output
 from armillary.tools.ansible import PlaybookError, PlayResult, play
 
+IMAGES = "images"
 PLATFORM = "platform"
 SERVICES_ONLY = ("armillary_worker_addresses",)
 """What only the services host is configured from: it alone forwards users to the workers."""
@@ -48,10 +51,11 @@ class Configure:
 
     def apply(self, context: Context) -> bool:
         digests = _digests(context, self._variables(context))
-        stale = _stale(context, digests)
-        if not stale and not self._unwell(context):
-            return False
-        units = stale or list(digests)
+        units = _stale(context, digests)
+        if not units:
+            if not self._unwell(context):
+                return False
+            units = list(digests)
         write_inventory(
             context.paths,
             context.cluster,
@@ -60,17 +64,20 @@ class Configure:
             artifact_variables(),
             self._images(context),
         )
-        services = [host.name for host in context.cluster.expanded_hosts() if host.role == "services"]
-        if unchanged := set(services) & set(units):
-            self._play(context, "services.yml", sorted(unchanged))
-            _record(context, digests, unchanged)
-        self._push(context)
-        kubernetes = [unit for unit in units if unit not in services and unit != PLATFORM]
+        hosts = [unit for unit in units if unit not in (IMAGES, PLATFORM)]
+        services = context.cluster.services_host().name
+        if hosts:
+            self._play(context, "hosts", hosts)
+            _record(context, digests, {services} & set(hosts))
+        if IMAGES in units:
+            self._push(context)
+            _record(context, digests, [IMAGES])
+        kubernetes = [host for host in hosts if host != services]
         if kubernetes:
-            self._play(context, "kubernetes.yml", kubernetes)
+            self._play(context, "cluster", kubernetes)
             _record(context, digests, kubernetes)
         if PLATFORM in units:
-            self._play(context, "platform.yml", ())
+            self._play(context, "platform", ())
             _record(context, digests, [PLATFORM])
         _write_endpoints(context.paths, context.cluster)
         return True
@@ -80,7 +87,11 @@ class Configure:
 
     def destroy(self, context: Context) -> None:
         """Forget what this machine knows of the hosts, which go as a whole."""
-        for path in (_record_file(context.paths), context.paths.kubeconfig, context.paths.endpoints):
+        for path in (
+            _record_file(context.paths),
+            context.paths.kubeconfig,
+            context.paths.endpoints,
+        ):
             path.unlink(missing_ok=True)
 
     def _unwell(self, context: Context) -> bool:
@@ -110,31 +121,29 @@ class Configure:
 
     def _images(self, context: Context) -> dict[str, str]:
         registry = f"registry.{context.cluster.domain}:5000"
-        return {
-            image.name: image.reference(registry)
-            for image in build_all(None, cache=cache_home(), root=ROOT, progress=context.say)
-        }
+        images = build_all(None, cache=cache_home(), root=ROOT, progress=context.say)
+        return {image.name: _reference(registry, image) for image in images}
 
     def _push(self, context: Context) -> None:
         registry = f"registry.{context.cluster.domain}:5000"
         images = build_all(None, cache=cache_home(), root=ROOT, progress=context.say)
         account = secrets.load(context.paths)["registry"]["push"]
         try:
-            with _authfile(context.paths, registry, account) as authfile:
-                push(
-                    images,
-                    registry=registry,
-                    authfile=authfile,
-                    ca=context.paths.pki / "ca.crt",
-                    progress=context.say,
-                )
+            push(
+                images,
+                registry,
+                authfile=_write_authfile(context.paths, registry, account),
+                ca=context.paths.pki / "ca.crt",
+                progress=context.say,
+            )
         except ImageError as error:
             raise StageError(str(error)) from error
 
-    def _play(self, context: Context, playbook: str, limit: Sequence[str]) -> PlayResult:
+    def _play(self, context: Context, part: str, limit: Sequence[str]) -> PlayResult:
         try:
             return play(
-                playbook,
+                "site.yml",
+                tags=[part],
                 inventory=context.paths.inventory,
                 private=context.paths.root / "ansible",
                 secrets=context.paths.secrets,
@@ -143,6 +152,21 @@ class Configure:
             )
         except PlaybookError as error:
             raise StageError(str(error), log=error.log) from error
+
+
+def _write_authfile(paths: ClusterPaths, registry: str, account: Mapping[str, str]) -> Path:
+    """Write the push account as containers-auth.json(5), for its owner alone."""
+    token = base64.b64encode(f"{account['username']}:{account['password']}".encode()).decode()
+    path = paths.root / "registry-auth.json"
+    write_secret(path, json.dumps({"auths": {registry: {"auth": token}}}) + "\n")
+    return path
+
+
+def _reference(registry: str, image: BuiltImage) -> str:
+    """Return what pods name an image by: its digest, or where kubeadm makes the name, its tag."""
+    if image.repository.startswith("kubernetes/"):
+        return f"{registry}/{image.reference}"
+    return f"{registry}/{image.repository}@{image.digest}"
 
 
 def _digests(
@@ -165,6 +189,7 @@ def _digests(
         for name, host in own.items()
     }
     on_platform = {key: value for key, value in shared.items() if key not in SERVICES_ONLY}
+    digests[IMAGES] = _digest(shared["armillary_images"], shared["armillary_services_address"])
     digests[PLATFORM] = _digest(playbooks, charts, on_platform, kept["jupyterhub"])
     return digests
 

@@ -111,6 +111,7 @@ def _variables(context: Context, root: str) -> dict[str, Any]:
     return {
         **context.cluster.terraform_variables("compute"),
         **context.cloud.variables(),
+        "domain": context.cluster.domain,
         "ssh_public_key": pki.ensure_ssh_key(context.paths, context.cluster.name),
         "data": _terraform(context, "data").outputs().get("volumes", {}),
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -93,6 +95,12 @@ def play(
         PlaybookError: a task failed or a host was unreachable.
     """
     private.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Ansible is installed beside this interpreter, whose directory may not be on the PATH.
+    environment = {
+        "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
     watch = _Watch(on_task)
     stop = threading.Event()
     arguments = [f"--extra-vars=@{secrets}"]
@@ -108,7 +116,7 @@ def play(
         limit=",".join(limit) or None,
         extravars=variables or {},
         cmdline=" ".join(arguments),
-        envvars={"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        envvars=environment,
         event_handler=watch,
         cancel_callback=stop.is_set,
         rotate_artifacts=KEEP_RUNS,

@@ -16,7 +16,9 @@ def acquire_options() -> list[str]:
         for line in shown
         if re.match(r"Acquire::(http|https|Retries|Check-|ForceIPv)", line)
         # A program or a file of this machine; neither is there inside a build.
-        and not re.search(r"auto-?detect|::(ca(info|path)|ssl(cert|key)|crlfile) ", line, re.IGNORECASE)
+        and not re.search(
+            r"auto-?detect|::(ca(info|path)|ssl(cert|key)|crlfile) ", line, re.IGNORECASE
+        )
     ]
 
 

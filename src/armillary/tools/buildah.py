@@ -65,7 +65,7 @@ class Storage:
         """
         self._buildah(
             "build",
-            # One layer: what a later step deletes takes no room, and no cache can hand out old ones.
+            # One layer: what a later step deletes takes no room, and no cache hands out old ones.
             "--layers=false",
             "--timestamp=0",
             # The label would hold buildah's version, so that an upgrade changed every digest.
@@ -103,10 +103,15 @@ class Storage:
 
     def load(self, layout: Path, reference: str, image: str) -> None:
         """Take an image from an OCI layout and name it `image`."""
-        identity = self._buildah(
-            "pull", "--quiet", f"oci:{layout}:{reference}", timeout=600
-        ).stdout.split()[-1]
-        self._buildah("tag", identity, image, timeout=60)
+        # `buildah pull` makes a name of the layout's path, which fails where that ends in a digest.
+        self._run(
+            "skopeo",
+            "copy",
+            "--quiet",
+            f"oci:{layout}:{reference}",
+            f"containers-storage:{image}",
+            timeout=600,
+        )
 
     def identity(self, image: str) -> str | None:
         """Return the id of an image (the digest of its configuration), or None without it."""
@@ -137,8 +142,17 @@ class Storage:
         check: bool = True,
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
+        return self._run("buildah", *arguments, timeout=timeout, check=check, on_line=on_line)
+
+    def _run(
+        self,
+        *argv: str,
+        timeout: float,
+        check: bool = True,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
         return run(
-            ["buildah", *arguments],
+            argv,
             timeout=timeout,
             check=check,
             on_line=on_line,

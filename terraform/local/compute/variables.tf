@@ -37,14 +37,12 @@ variable "ssh_public_key" {
 }
 
 variable "data" {
-  description = "Outputs of the data root."
-  type = object({
-    volumes = map(object({
-      id   = string
-      name = string
-      pool = string
-    }))
-  })
+  description = "Output `volumes` of the data root."
+  type = map(object({
+    id   = string
+    name = string
+    pool = string
+  }))
 }
 
 variable "hosts" {
@@ -79,7 +77,7 @@ variable "hosts" {
   }
 
   validation {
-    condition     = alltrue(flatten([for host in values(var.hosts) : [for volume in values(host.volumes) : contains(keys(var.data.volumes), volume.volume)]]))
+    condition     = alltrue(flatten([for host in values(var.hosts) : [for volume in values(host.volumes) : contains(keys(var.data), volume.volume)]]))
     error_message = "A host names a volume which the data root has not made."
   }
 

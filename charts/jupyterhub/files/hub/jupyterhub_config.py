@@ -7,15 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from homes import HomeHook
+from z2jh import get_config, set_config_if_not_none
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-c: Any = get_config()  # type: ignore[name-defined]  # noqa: F821 (traitlets provides it)
-
-from homes import HomeHook  # noqa: E402
-from z2jh import get_config, set_config_if_not_none  # noqa: E402
-
 HOMES = Path("/srv/homes")
+# Put there by traitlets, which runs this file.
+c: Any = globals()["c"]
 
 
 def configure_hub() -> None:
@@ -117,7 +115,10 @@ def configure_spawner() -> None:
     # A new pod's address needs a moment until every host's rules let the hub in.
     c.Spawner.http_timeout = 60
     spawner.delete_grace_period = 1
-    if secrets := [*get_config("imagePullSecrets", []), *get_config("singleuser.image.pullSecrets", [])]:
+    if secrets := [
+        *get_config("imagePullSecrets", []),
+        *get_config("singleuser.image.pullSecrets", []),
+    ]:
         spawner.image_pull_secrets = secrets
     if get_config("scheduling.podPriority.enabled"):
         spawner.priority_class_name = get_config("priorityClass")
@@ -201,7 +202,9 @@ def configure_services() -> None:
     c.JupyterHub.services = []
     c.JupyterHub.load_roles = []
     if get_config("cull.enabled"):
-        c.JupyterHub.services.append({"name": "jupyterhub-idle-culler", "command": culler_command()})
+        c.JupyterHub.services.append(
+            {"name": "jupyterhub-idle-culler", "command": culler_command()}
+        )
         scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
         if get_config("cull.users"):
             scopes.append("admin:users")
@@ -213,7 +216,9 @@ def configure_services() -> None:
             }
         )
     for name, service in get_config("hub.services", {}).items():
-        renamed = {"api_token" if key == "apiToken" else key: value for key, value in service.items()}
+        renamed = {
+            "api_token" if key == "apiToken" else key: value for key, value in service.items()
+        }
         c.JupyterHub.services.append({"name": name} | renamed)
     for name, role in get_config("hub.loadRoles", {}).items():
         c.JupyterHub.load_roles.append({"name": name} | role)
@@ -259,4 +264,4 @@ configure_storage()
 configure_services()
 apply_pass_through()
 for extra_name, extra_code in sorted(get_config("hub.extraConfig", {}).items()):
-    exec(compile(extra_code, f"hub.extraConfig.{extra_name}", "exec"))  # noqa: S102
+    exec(compile(extra_code, f"hub.extraConfig.{extra_name}", "exec"))

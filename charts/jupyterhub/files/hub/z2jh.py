@@ -19,7 +19,9 @@ def _values() -> dict[str, Any]:
     with VALUES.open(encoding="utf-8") as stream:
         values = yaml.safe_load(stream)
     if not isinstance(values, dict):
-        raise TypeError(f"{VALUES}: expected a mapping of chart values, found {type(values).__name__}")
+        raise TypeError(
+            f"{VALUES}: expected a mapping of chart values, found {type(values).__name__}"
+        )
     return values
 
 

@@ -105,9 +105,13 @@ func (k *Kernel) Remove(ctx context.Context) error {
 
 func (k *Kernel) counted(ctx context.Context) map[string]uint64 {
 	counted := map[string]uint64{}
+	if names, err := k.nft.List(ctx, "counter"); err != nil || len(names) == 0 {
+		return counted
+	}
 	if counters, err := k.nft.ListCounters(ctx); err == nil {
 		for _, counter := range counters {
-			if counter.Packets != nil {
+			// The library's fake puts nil before the real ones.
+			if counter != nil && counter.Packets != nil {
 				counted[counter.Name] = *counter.Packets
 			}
 		}
