@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import testinfra
@@ -17,6 +20,7 @@ from armillary.models.cluster import Cluster
 from armillary.models.endpoints import Endpoints
 from armillary.paths import ClusterPaths
 from armillary.stages.contract import Context
+from armillary.tools.process import run
 
 HostOf = Callable[[str], Host]
 LEFT_OUT = pytest.StashKey[str]()
@@ -98,28 +102,39 @@ def inventory(paths: ClusterPaths) -> Inventory:
 
 
 @pytest.fixture(scope="session")
-def on_host(paths: ClusterPaths, inventory: Inventory) -> HostOf:
-    """Gives a host by name, for testinfra: by ssh, with the cluster's key and the pinned ones."""
+def on_host(paths: ClusterPaths, inventory: Inventory) -> Iterator[HostOf]:
+    """Gives a host by name, for testinfra: by ssh, with the cluster's key and the pinned ones.
+
+    One connection a host serves all tests and ends with them.
+    """
+    # pytest's own directories are too long for the name of a socket.
+    sockets = Path(tempfile.mkdtemp(prefix="armillary-ssh-"))
+    hosts: dict[str, Host] = {}
 
     def connect(name: str) -> Host:
-        options = (
-            f"-o UserKnownHostsFile={paths.known_hosts}",
-            "-o GlobalKnownHostsFile=/dev/null",
-            "-o StrictHostKeyChecking=yes",
-            "-o IdentitiesOnly=yes",
-            "-o BatchMode=yes",
-            "-o LogLevel=ERROR",
-        )
-        return testinfra.get_host(
-            f"ssh://{USER}@{inventory.hosts[name].access_address}",
-            ssh_config="/dev/null",
-            ssh_identity_file=str(paths.private_key),
-            ssh_extra_args=" ".join(options),
-            # No connection outlives its command.
-            controlpersist=0,
-        )
+        if name not in hosts:
+            options = (
+                f"-o UserKnownHostsFile={paths.known_hosts}",
+                "-o GlobalKnownHostsFile=/dev/null",
+                "-o StrictHostKeyChecking=yes",
+                "-o IdentitiesOnly=yes",
+                "-o BatchMode=yes",
+                "-o LogLevel=ERROR",
+            )
+            hosts[name] = testinfra.get_host(
+                f"ssh://{USER}@{inventory.hosts[name].access_address}",
+                ssh_config="/dev/null",
+                ssh_identity_file=str(paths.private_key),
+                ssh_extra_args=" ".join(options),
+                controlpath=str(sockets / name),
+            )
+        return hosts[name]
 
-    return connect
+    yield connect
+    for name in hosts:
+        leave = ["ssh", "-o", f"ControlPath={sockets / name}", "-O", "exit", name]
+        run(leave, timeout=10, check=False)
+    shutil.rmtree(sockets)
 
 
 @pytest.fixture(scope="session")

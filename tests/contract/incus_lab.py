@@ -37,7 +37,7 @@ INIT = """\
 #!/bin/busybox sh
 trap 'exit 0' PWR
 ip link set lo up
-udhcpc -i eth0 -s /etc/udhcpc.sh -t 20 -T 1 -n -q &
+udhcpc -i eth0 -s /etc/udhcpc.sh -t 1000 -T 1 -q &
 while :; do sleep 3600 & wait $!; done
 """
 UDHCPC = """\

@@ -7,12 +7,14 @@ import os
 import shlex
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from armillary.gate import check_plan
+from armillary.incus_provider.api import Incus
 from armillary.tools.incus import exec_in, query
 from armillary.tools.process import run
 from armillary.tools.terraform import Event, Plan, Terraform, TerraformError
@@ -434,17 +436,48 @@ def test_no_daemon_is_said(world: World) -> None:
         world.plan()
 
 
-def _begin(world: World, hosts: int) -> list[str]:
-    """Want many hosts, made two at a time, so that there is a middle to strike in."""
+@contextmanager
+def _unfinished(world: World, hosts: int) -> Iterator[list[str]]:
+    """Have hosts whose creation cannot end, two at a time, and the command that makes them.
+
+    No address is given out while this lasts, and every creation waits for one: whenever the blow
+    falls, two are under way and the others have not begun.
+    """
     world.volumes = {"data": "64MiB"}
     for number in range(hosts):
         world.host(f"h{number}", data="/mnt")
-    return world.command("apply", "-auto-approve", "-input=false", "-parallelism=2")
+    network = f"/1.0/networks/{NETWORK}"
+    query(network, "PATCH", {"config": {"ipv4.dhcp": "false"}})
+    try:
+        yield world.command("apply", "-auto-approve", "-input=false", "-parallelism=2")
+    finally:
+        query(network, "PATCH", {"config": {"ipv4.dhcp": "true"}})
 
 
-def _midway(world: World) -> bool:
-    made = [key for key in world.in_incus() if key.startswith("instance/")]
-    return len(made) >= 2
+def _wait_midway(world: World) -> None:
+    """Wait until the first instance is there, at best with Incus still at work on it."""
+    incus = Incus()
+    wait_until(
+        lambda: any(f"/{world.name}-h" in url for url in incus.list("/1.0/instances")),
+        60,
+        "an instance is being made",
+    )
+
+
+def _wait_two(world: World) -> None:
+    """Wait until both creations under way have been told that they are running."""
+    incus = Incus()
+    wait_until(
+        lambda: (
+            sum(
+                each["status"] == "Running" and each["name"].startswith(f"{world.name}-h")
+                for each in incus.list("/1.0/instances?recursion=1")
+            )
+            == 2
+        ),
+        60,
+        "two instances run",
+    )
 
 
 def _completes(world: World, hosts: int, before: dict[str, str]) -> None:
@@ -460,40 +493,41 @@ def _completes(world: World, hosts: int, before: dict[str, str]) -> None:
 
 def test_interrupt_midway(world: World) -> None:
     hosts = 4
-    with group(_begin(world, hosts), world.root) as terraform:
-        wait_until(lambda: _midway(world), 60, "two instances are being made")
-        os.killpg(terraform.pid, signal.SIGINT)
-        out, _ = terraform.communicate(timeout=60)
-        assert terraform.returncode == 1
-        assert "Interrupt received" in out
-    made = world.in_incus()
-    assert len(made) < hosts + 1, "the interrupt came too late to prove anything"
-    assert world.in_state() == made
+    with _unfinished(world, hosts) as command:
+        with group(command, world.root) as terraform:
+            _wait_two(world)
+            os.killpg(terraform.pid, signal.SIGINT)
+            out, _ = terraform.communicate(timeout=60)
+            assert terraform.returncode == 1
+            assert "Interrupt received" in out
+        made = world.in_incus()
+        assert len(made) == 3
+        assert world.in_state() == made
     _completes(world, hosts, world.identities())
 
 
 def test_provider_killed_midway(world: World) -> None:
     hosts = 4
-    with group(_begin(world, hosts), world.root) as terraform:
-        wait_until(lambda: _midway(world), 60, "two instances are being made")
-        for process in providers(terraform.pid):
-            os.kill(process, signal.SIGKILL)
-        terraform.communicate(timeout=60)
-        assert terraform.returncode == 1
-    assert len(world.in_incus()) < hosts + 1, "the kill came too late to prove anything"
-    assert world.in_incus() - world.in_state(), "nothing was left for the next run to adopt"
+    with _unfinished(world, hosts) as command:
+        with group(command, world.root) as terraform:
+            _wait_midway(world)
+            for process in providers(terraform.pid):
+                os.kill(process, signal.SIGKILL)
+            terraform.communicate(timeout=60)
+            assert terraform.returncode == 1
+        assert len(world.in_incus()) <= 3
+        assert world.in_incus() - world.in_state(), "nothing was left for the next run to adopt"
     _completes(world, hosts, {})
 
 
 def test_terraform_killed_midway(world: World) -> None:
     hosts = 4
-    with group(_begin(world, hosts), world.root) as terraform:
-        wait_until(lambda: _midway(world), 60, "two instances are being made")
+    with _unfinished(world, hosts) as command, group(command, world.root) as terraform:
+        _wait_midway(world)
         assert providers(terraform.pid)
         os.kill(terraform.pid, signal.SIGKILL)
         terraform.wait(10)
         wait_until(lambda: not providers(terraform.pid), 5, "the provider notices and ends")
-    assert len(world.in_incus()) < hosts + 1, "the kill came too late to prove anything"
     _completes(world, hosts, {})
     assert any(
         event.kind == "note" and "an earlier run was killed (Apply of 20" in event
@@ -503,13 +537,13 @@ def test_terraform_killed_midway(world: World) -> None:
 
 def test_caller_killed_midway(world: World) -> None:
     hosts = 4
-    command = shlex.join(_begin(world, hosts))
-    with group(["/bin/sh", "-c", f"{command}; true"], world.root) as shell:
-        wait_until(lambda: _midway(world), 60, "two instances are being made")
-        shell.kill()
-        # Terraform stops by itself, in good order: all that was made is in the state.
-        wait_until(lambda: not providers(shell.pid), 60, "Terraform notices and ends")
-    made = world.in_incus()
-    assert len(made) < hosts + 1, "the kill came too late to prove anything"
-    assert world.in_state() == made
+    with _unfinished(world, hosts) as command:
+        with group(["/bin/sh", "-c", f"{shlex.join(command)}; true"], world.root) as shell:
+            _wait_two(world)
+            shell.kill()
+            # Terraform stops by itself, in good order: all that was made is in the state.
+            wait_until(lambda: not providers(shell.pid), 30, "Terraform notices and ends")
+        made = world.in_incus()
+        assert len(made) == 3
+        assert world.in_state() == made
     _completes(world, hosts, world.identities())

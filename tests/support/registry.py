@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Account:
     """A user of the registry."""
 
     username: str
-    password: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Registry:
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.verify = str(ca)
+        # A registry says 404 to who cannot read the manifest it has.
+        self.session.headers["Accept"] = f"{MANIFEST}, */*"
 
     def ask(
         self, method: str, path: str, account: Account | None = None, **options: Any
@@ -92,7 +94,7 @@ class Registry:
         return layout
 
     def _content(self, account: Account, path: str, digest: str) -> bytes:
-        answer = self.ask("GET", path, account, headers={"Accept": MANIFEST})
+        answer = self.ask("GET", path, account)
         answer.raise_for_status()
         assert _digest(answer.content) == digest, f"{path} has the digest {_digest(answer.content)}"
         return answer.content

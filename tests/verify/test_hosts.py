@@ -116,21 +116,24 @@ def test_volumes_are_mounted_and_written(
     names: list[str], on_host: HostOf, inventory: Inventory, cluster: Cluster
 ) -> None:
     """Where cluster.yml says there is a volume, there is one; what is written is read again."""
+    script = """
+    set -e
+    mountpoint -q "$1"
+    test "$(stat -c %d "$1")" != "$(stat -c %d /)"
+    file=$(mktemp "$1/.verify-XXXXXX")
+    trap 'rm "$file"' EXIT
+    echo "$2" > "$file"
+    sync "$file"
+    cat "$file"
+    """
     for name in names:
-        host = on_host(name)
-        root = host.check_output("stat -c %%d /")
         mounts = {key: v["mount"] for key, v in inventory.hosts[name].volumes.items()}
         assert mounts == _wanted(cluster, name)
         for mount in mounts.values():
-            assert host.mount_point(mount).exists, f"{name}: nothing is mounted on {mount}"
-            assert host.check_output("stat -c %%d %s", mount) != root, f"{name}: {mount}"
-            word, file = secrets.token_hex(8), f"{mount}/.verify-{secrets.token_hex(4)}"
-            with host.sudo():
-                try:
-                    host.check_output("sh -c %s", f"echo {word} > {file} && sync {file}")
-                    assert host.check_output("cat %s", file) == word
-                finally:
-                    host.check_output("rm -f %s", file)
+            word = secrets.token_hex(8)
+            with on_host(name).sudo():
+                ran = on_host(name).run("bash -c %s write %s %s", script, mount, word)
+            assert (ran.rc, ran.stdout.strip()) == (0, word), f"{name}: {mount}: {ran.stderr}"
 
 
 def test_volumes_have_their_size(
@@ -142,23 +145,24 @@ def test_volumes_have_their_size(
         host.name: shared | {name: volume.size for name, volume in host.volumes.items()}
         for host in cluster.expanded_hosts()
     }
+    script = """
+    file=$(mktemp "$1/.verify-XXXXXX")
+    trap 'rm "$file"' EXIT
+    fallocate -l "$2" "$file" && ! fallocate -l "$3" "$file"
+    """
     for name in names:
         host = on_host(name)
         for volume, facts in inventory.hosts[name].volumes.items():
-            size = sizes[name][volume].gib * 2**30
+            mount, size = facts["mount"], sizes[name][volume].gib * 2**30
             if facts["kind"] == "block":
-                found = int(host.check_output("df -B1 --output=size %s", facts["mount"]).split()[1])
+                found = int(host.check_output("df -B1 --output=size %s", mount).split()[1])
                 assert size * (1 - FILE_SYSTEM_OWN) <= found <= size
                 continue
-            file = f"{facts['mount']}/.verify-{secrets.token_hex(4)}"
+            little, too_much = str(size // 20), str(size + 2**20)
             with host.sudo():
-                try:
-                    host.check_output("fallocate -l %s %s", str(size // 20), file)
-                    more = host.run("fallocate -l %s %s", str(size + 2**20), file)
-                finally:
-                    host.check_output("rm -f %s", file)
-            assert more.rc == 1, f"{name}: {facts['mount']} takes more than {size} bytes"
-            assert "quota exceeded" in more.stderr
+                ran = host.run("bash -c %s allocate %s %s %s", script, mount, little, too_much)
+            assert ran.rc == 0, f"{name}: {mount} is not of {size} bytes: {ran.stderr}"
+            assert "quota exceeded" in ran.stderr
 
 
 def _wanted(cluster: Cluster, name: str) -> dict[str, str]:

@@ -8,11 +8,12 @@ DOCUMENTATION = r"""
 module: config_files
 short_description: Write a set of configuration files
 description:
-  - Writes all files of a role in one go. M(ansible.builtin.template) needs two connections for each file and host,
-    which is most of the time of a run that changes nothing.
+  - Writes all files of a role in one go. M(ansible.builtin.template) needs two connections for each
+    file and host, which is most of the time of a run that changes nothing.
   - A file is replaced by one rename, and only when it differs.
-  - What has to follow a change is done in the same run, so that no service is left with old settings when a run is cut
-    short between the two; what could not be done is remembered on the host and done by the next run.
+  - What has to follow a change is done in the same run, so that no service is left with old
+    settings when a run is cut short between the two; what could not be done is remembered on the
+    host and done by the next run.
 options:
   directories:
     description: Directories to make first, parents included.
@@ -35,14 +36,21 @@ options:
       mode: {description: Octal mode., type: str, default: "0644"}
       owner: {description: User., type: str, default: root}
       group: {description: Group., type: str, default: root}
-      state: {description: Whether the file is to be there., type: str, choices: [present, absent], default: present}
+      state:
+        description: Whether the file is to be there.
+        type: str
+        choices: [present, absent]
+        default: present
       validate:
-        description: A command that checks the text before it takes the file's place; %s is the text's path.
+        description:
+          - A command that checks the text before it takes the file's place; %s is the text's path.
         type: str
       then:
         description:
-          - Commands for the shell, run when the file has changed, each once and after all files are written.
-          - When a unit of systemd is among the files, systemd reads its units anew before the first of them.
+          - Commands for the shell, run when the file has changed, each once and after all files are
+            written.
+          - When a unit of systemd is among the files, systemd reads its units anew before the first
+            of them.
         type: list
         elements: str
         default: []
@@ -193,7 +201,8 @@ def follow_up(module: AnsibleModule, commands: list[str]) -> None:
         code, out, err = module.run_command(["/bin/sh", "-c", command])
         if code != 0:
             module.fail_json(
-                msg=f"The files are written, but `{command}` ended with exit code {code}:\n{out}{err}"
+                msg=f"The files are written, but `{command}` ended with exit code {code}:\n"
+                f"{out}{err}"
             )
     remember([])
 

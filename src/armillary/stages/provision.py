@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from armillary import pki
@@ -11,8 +12,11 @@ from armillary.gate import check_plan
 from armillary.models.report import Check
 from armillary.paths import ROOT
 from armillary.stages.contract import Context, StageError
-from armillary.tools.terraform import Plan, Terraform, TerraformError
+from armillary.tools.kubectl import see_off
+from armillary.tools.process import CommandError, CommandTimeout
+from armillary.tools.terraform import Terraform, TerraformError
 
+VOLUMES = "volumes.json"
 INSTANCE = 'incus_instance.host["{}"]'
 
 
@@ -36,7 +40,10 @@ class Provision:
             for root in ("data", "compute"):
                 terraform = _terraform(context, root)
                 context.say(f"terraform plan, {root}")
-                plan = terraform.plan(_variables(context, root))
+                plan = terraform.plan(
+                    _variables(context, root),
+                    replace=_replaced(context) if root == "compute" else (),
+                )
                 refusals = check_plan(plan, _asked_for(context))
                 if refusals:
                     raise StageError(
@@ -46,6 +53,10 @@ class Provision:
                         "`--replace HOST`.",
                     )
                 if plan.has_changes:
+                    if root == "data":
+                        _keep(context)
+                    else:
+                        _see_off(context)
                     context.say(f"terraform apply, {root}")
                     terraform.apply(plan, context.say)
                     changed = True
@@ -107,7 +118,8 @@ def _terraform(context: Context, root: str) -> Terraform:
 
 def _variables(context: Context, root: str) -> dict[str, Any]:
     if root == "data":
-        return context.cluster.terraform_variables("data")
+        wanted = context.cluster.terraform_variables("data")
+        return {**wanted, "volumes": {**_kept(context), **wanted["volumes"]}}
     return {
         **context.cluster.terraform_variables("compute"),
         **context.cloud.variables(),
@@ -117,11 +129,55 @@ def _variables(context: Context, root: str) -> dict[str, Any]:
     }
 
 
-def _asked_for(context: Context) -> set[str]:
-    """Return the addresses of what may go: hosts named by --replace, hosts gone from cluster.yml."""
+def _kept(context: Context) -> dict[str, Any]:
+    """Return the volumes of earlier runs: those of a host that is gone stay until --with-data."""
+    try:
+        found: dict[str, Any] = json.loads((context.paths.root / VOLUMES).read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _keep(context: Context) -> None:
+    """Write the volumes down before they are made, so that no later run forgets one."""
+    volumes = _variables(context, "data")["volumes"]
+    write(context.paths.root / VOLUMES, json.dumps(volumes, indent=2, sort_keys=True) + "\n")
+
+
+def _see_off(context: Context) -> None:
+    """Empty the nodes that are about to go.
+
+    Raises:
+        StageError: a pod would not leave.
+    """
+    if not context.paths.kubeconfig.exists():
+        return
+    for name in sorted(_leaving(context)):
+        context.say(f"moving the pods of {name} elsewhere")
+        try:
+            see_off(context.paths.kubeconfig, name)
+        except (CommandError, CommandTimeout) as error:
+            raise StageError(
+                f"{name} could not be emptied: {error}",
+                fix="`invoke status` says what is wrong with Kubernetes; mend that first.",
+            ) from error
+
+
+def _leaving(context: Context) -> set[str]:
+    """Return the hosts that are there and go: taken out of cluster.yml, or named by --replace."""
     wanted = {host.name for host in context.cluster.expanded_hosts()}
     try:
         present = set(output(context)["hosts"])
     except (TerraformError, KeyError):
-        present = set()
-    return {INSTANCE.format(name) for name in (present - wanted) | context.replace}
+        return set()
+    return (present - wanted) | (context.replace & present)
+
+
+def _replaced(context: Context) -> list[str]:
+    """Return the addresses that --replace names and that are there."""
+    return [INSTANCE.format(name) for name in sorted(_leaving(context) & context.replace)]
+
+
+def _asked_for(context: Context) -> set[str]:
+    """Return the Terraform addresses of what the user asked to let go."""
+    return {INSTANCE.format(name) for name in _leaving(context)}

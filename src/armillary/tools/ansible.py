@@ -17,6 +17,8 @@ from armillary.paths import ROOT
 
 ANSIBLE = ROOT / "ansible"
 KEEP_RUNS = 10
+QUIET = ("Validating arguments", "Do what was asked for")
+"""Tasks that tell a person nothing."""
 CANCEL_SECONDS = 20.0
 
 
@@ -44,8 +46,9 @@ class _Watch:
         if kind == "playbook_on_task_start":
             role = data.get("role")
             name = str(data.get("task", ""))
-            prefix = f"{role}: " if role and not name.startswith(f"{role} :") else ""
-            self.on_task(f"{prefix}{name}".replace(" : ", ": "))
+            if not name.startswith(QUIET):
+                prefix = f"{role}: " if role and not name.startswith(f"{role} :") else ""
+                self.on_task(f"{prefix}{name}".replace(" : ", ": "))
         elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
             label = f"{data.get('role') or data.get('play')}: {data.get('task')}"
             spent = float(data.get("duration") or 0)

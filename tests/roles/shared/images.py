@@ -9,7 +9,9 @@ from pathlib import Path
 from armillary.images import build_all, push
 
 
-def main(target: Path, registry: str, address: str, authfile: Path, ca: Path, names: list[str]) -> None:
+def main(
+    target: Path, registry: str, address: str, authfile: Path, ca: Path, names: list[str]
+) -> None:
     """Build what is not in the cache, push it, and write armillary_images as JSON."""
     images = push(build_all(names), registry, authfile=authfile, ca=ca, address=address)
     target.write_text(json.dumps(images))

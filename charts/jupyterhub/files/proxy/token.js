@@ -4,4 +4,4 @@
 
 const fs = require("node:fs");
 
-process.env.CONFIGPROXY_AUTH_TOKEN = fs.readFileSync("/srv/proxy/token", "utf8").trim();
+process.env.CONFIGPROXY_AUTH_TOKEN = fs.readFileSync("/etc/proxy/token", "utf8").trim();

@@ -262,6 +262,7 @@ func ops(settings Settings) object {
 			at("/metrics", object{"handler": "metrics"}),
 		},
 		"automatic_https": object{"disable": true},
+		"protocols":       list{"h1"},
 	}
 }
 

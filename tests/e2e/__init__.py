@@ -1,0 +1,1 @@
+"""A cluster made, broken in each way, mended, taken down; the order is the files' names'."""
