@@ -153,3 +153,17 @@ def logs(_, component, cloud="local", cluster=None, lines=200):
     from armillary.commands.access import logs
 
     logs(component, cloud=cloud, cluster=cluster, lines=lines)
+
+
+@task(
+    help={
+        "cold": "Measure the first `up` with empty caches too: half an hour more.",
+        "spawns": "How many times a user's server is started.",
+    }
+)
+@_ends_well
+def bench(_, cold=False, spawns=20):
+    """Measure on a cluster of its own, and write docs/reference/benchmarks.md."""
+    from armillary.commands.bench import bench
+
+    return bench(cold=cold, spawns=spawns)

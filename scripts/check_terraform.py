@@ -1,4 +1,4 @@
-"""See that Terraform's files are formatted and valid: `uv run python scripts/check_terraform.py`."""
+"""See that Terraform's files are formatted and valid."""
 
 from __future__ import annotations
 

@@ -262,11 +262,11 @@ def shared_agent(
 
 
 @pytest.fixture
-def agent(shared_agent: Agent) -> Iterator[Agent]:
+def agent(shared_agent: Agent) -> Agent:
     """Give the running agent, with no policy to begin with."""
     shared_agent.write()
     shared_agent.settles({Probe("y/a", "x/a", 80): True, Probe("x/a", "z/a", 80): True})
-    yield shared_agent
+    return shared_agent
 
 
 def to_x(allowed: Rule) -> Rule:

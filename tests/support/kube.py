@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,8 +44,9 @@ class Kube:
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
         self._api = self._connection()
-        # `stream` changes the client that it is given for as long as it runs.
+        # `stream` changes the client that it is given until the connection is open.
         self._streams = client.CoreV1Api(self._connection())
+        self._opening = threading.Lock()
         self.core = client.CoreV1Api(self._api)
         self.apps = client.AppsV1Api(self._api)
         self.networking = client.NetworkingV1Api(self._api)
@@ -205,17 +207,18 @@ class Kube:
         Raises:
             TimeoutError: it did not end in time.
         """
-        connection = stream(
-            self._streams.connect_get_namespaced_pod_exec,
-            pod,
-            namespace,
-            command=list(argv),
-            stdin=False,
-            stdout=True,
-            stderr=True,
-            tty=False,
-            _preload_content=False,
-        )
+        with self._opening:
+            connection = stream(
+                self._streams.connect_get_namespaced_pod_exec,
+                pod,
+                namespace,
+                command=list(argv),
+                stdin=False,
+                stdout=True,
+                stderr=True,
+                tty=False,
+                _preload_content=False,
+            )
         deadline = time.monotonic() + timeout
         try:
             while connection.is_open():

@@ -43,8 +43,10 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> None:
 def _pytest(target: Path, record: Path | None = None) -> Completed:
     path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
     return run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "support.record", "-c", os.devnull]
-        + [f"--rootdir={target.parent}", "-p", "no:cacheprovider", str(target)],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "support.record", "-c", os.devnull),
+            *(f"--rootdir={target.parent}", "-p", "no:cacheprovider", str(target)),
+        ],
         timeout=60,
         env={"PYTHONPATH": path} | ({"ARMILLARY_TEST_RECORD": str(record)} if record else {}),
         check=False,

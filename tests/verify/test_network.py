@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -244,7 +245,8 @@ def _wait_for(lab: Lab, wanted: dict[str, Heard]) -> None:
     seen: dict[str, Heard] = {}
 
     def as_wanted() -> bool:
-        seen.update({client: lab.everything(client) for client in wanted})
+        with ThreadPoolExecutor(len(wanted)) as pool:
+            seen.update(zip(wanted, pool.map(lab.everything, wanted), strict=True))
         return seen == wanted
 
     until(as_wanted, f"pods reach {wanted}", SOON, why=lambda: f"They reach {seen}")

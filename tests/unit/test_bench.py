@@ -1,0 +1,95 @@
+"""The benchmark's report: nothing that was measured is lost, nothing that was not is made up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from armillary.config import read_cluster
+from armillary.paths import ROOT
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+from bench.__main__ import write_config
+from bench.figures import TARGETS, Report, percentile
+
+RUN = {
+    "date": "2026-11-23 20:00 UTC",
+    "commit": "abc1234",
+    "machine": {"processors": "2", "memory": "24 GiB"},
+    "versions": {"Kubernetes": "1.36.3"},
+}
+
+
+def _report(folder: Path, **changes: object) -> Report:
+    return Report(folder / "benchmarks.json", folder / "benchmarks.md", {**RUN, **changes})
+
+
+def test_a_figure_is_met_or_missed_by_its_target(tmp_path: Path) -> None:
+    report = _report(tmp_path)
+    report.add("up_cached", 359.9)
+    report.add("down", 30.1)
+    page = report.page.read_text().splitlines()
+    assert "| first `up`, artifacts cached | 6 min 00 s | 6 min 00 s | met |" in page
+    assert "| `down` | 30 s | 30 s | **missed** |" in page
+
+
+def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
+    report = _report(tmp_path)
+    report.add("up_cached", 100)
+    assert report.page.read_text().count("| not yet |") == len(TARGETS) - 1
+
+
+def test_what_was_measured_before_a_failure_stays(tmp_path: Path) -> None:
+    report = _report(tmp_path)
+    report.add("up_cached", 100)
+    report.failed("one worker more", "AssertionError: no room\nand much more")
+    kept = json.loads(report.json_file.read_text())
+    assert kept["figures"]["up_cached"]["measured"] == 100
+    assert "- one worker more: AssertionError: no room" in report.page.read_text()
+
+
+def test_a_figure_of_an_earlier_run_keeps_that_runs_date(tmp_path: Path) -> None:
+    """The cold `up` takes half an hour and is measured seldom."""
+    first = _report(tmp_path)
+    first.add("up_cold", 1700)
+    first.failed("down", "broken")
+    second = _report(tmp_path, date="2026-12-01 08:00 UTC")
+    second.add("up_cached", 200)
+    figures = json.loads(second.json_file.read_text())["figures"]
+    assert figures["up_cold"]["run"]["date"].startswith("2026-11-23")
+    assert figures["up_cached"]["run"]["date"].startswith("2026-12-01")
+    page = second.page.read_text()
+    assert page.index("2026-12-01") < page.index("2026-11-23")
+    assert "could not be measured" not in page
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [
+        ([5.0, 1.0, 3.0], 0.5, 3.0),
+        ([float(n) for n in range(1, 21)], 0.5, 10.0),
+        ([float(n) for n in range(1, 21)], 0.95, 19.0),
+        ([7.0], 0.95, 7.0),
+    ],
+)
+def test_a_percentile_is_a_value_that_was_seen(
+    values: list[float], share: float, expected: float
+) -> None:
+    assert percentile(values, share) == expected
+
+
+@pytest.mark.parametrize("workers", [2, 6])
+def test_the_cluster_is_the_local_one_under_another_name(tmp_path: Path, workers: int) -> None:
+    path = tmp_path / "cluster.yml"
+    write_config(path, workers=workers)
+    cluster, _ = read_cluster(path)
+    local, _ = read_cluster(ROOT / "inventories" / "local" / "cluster.yml")
+    assert cluster.name == "bench"
+    assert len(cluster.workers()) == workers
+    assert cluster.flavors == local.flavors
+    assert cluster.components == local.components
+    assert not cluster.network.hosts.network.overlaps(local.network.hosts.network)
