@@ -30,6 +30,10 @@ def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
         except CommandFailed as failure:
             print(f"\n{failure}", file=sys.stderr)
             code = failure.code
+        except RuntimeError as failure:
+            # Every error that Armillary foresees is one, and says what to do.
+            print(f"\n{failure}", file=sys.stderr)
+            code = 1
         except KeyboardInterrupt:
             print("\nStopped.", file=sys.stderr)
             code = 1

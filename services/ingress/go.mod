@@ -1,3 +1,4 @@
+// Caddy asks for newer modules of Kubernetes than its nodes run (artifacts/kubernetes); they speak to both.
 module armillary/ingress
 
 go 1.26.0

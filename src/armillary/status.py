@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
 import urllib.error
@@ -15,11 +16,15 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
+from armillary.files import write
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
 from armillary.paths import ClusterPaths
 
 TIMEOUT = 5.0
+WORKLOADS = "workloads.json"
+NAMESPACES = ("kube-system", "ingress", "jupyterhub")
+"""The namespaces that Armillary fills; others are their owners' business."""
 
 
 def checks(paths: ClusterPaths, cluster: Cluster) -> list[Check]:
@@ -69,22 +74,51 @@ def api(paths: ClusterPaths) -> client.ApiClient:
     return config.new_client_from_config(str(paths.kubeconfig))
 
 
+def record_workloads(paths: ClusterPaths) -> None:
+    """Write down what runs now, so that what somebody deletes later is missed."""
+    with api(paths) as connection:
+        names = sorted(_name(workload) for workload in _workloads(connection))
+    write(paths.root / WORKLOADS, json.dumps(names, indent=1) + "\n")
+
+
+def _recorded(paths: ClusterPaths) -> set[str]:
+    try:
+        return set(json.loads((paths.root / WORKLOADS).read_text()))
+    except FileNotFoundError:
+        return set()
+
+
+def _workloads(connection: client.ApiClient) -> list[Any]:
+    """Return the Deployments and DaemonSets in the namespaces that Armillary fills."""
+    apps = client.AppsV1Api(connection)
+    found = [
+        *apps.list_deployment_for_all_namespaces(_request_timeout=TIMEOUT).items,
+        *apps.list_daemon_set_for_all_namespaces(_request_timeout=TIMEOUT).items,
+    ]
+    return [each for each in found if each.metadata.namespace in NAMESPACES]
+
+
+def _name(workload: Any) -> str:
+    return f"{workload.metadata.namespace}/{workload.metadata.name}"
+
+
 def _kubernetes(paths: ClusterPaths) -> list[Check]:
     try:
         with api(paths) as connection:
-            core, apps = client.CoreV1Api(connection), client.AppsV1Api(connection)
+            core = client.CoreV1Api(connection)
             nodes = core.list_node(_request_timeout=TIMEOUT).items
             pods = core.list_pod_for_all_namespaces(_request_timeout=TIMEOUT).items
-            workloads = [
-                *apps.list_deployment_for_all_namespaces(_request_timeout=TIMEOUT).items,
-                *apps.list_daemon_set_for_all_namespaces(_request_timeout=TIMEOUT).items,
-            ]
+            workloads = _workloads(connection)
     except (ApiException, HTTPError, OSError) as error:
         return [Check(name="kubernetes", ok=False, detail=f"The API does not answer: {error}")]
     return [
         Check(name="kubernetes", ok=True),
         *(_node(node) for node in nodes),
         *(_workload(workload, pods) for workload in workloads),
+        *(
+            Check(name=name, ok=False, detail="It is gone; `invoke up` puts it back.")
+            for name in sorted(_recorded(paths) - {_name(each) for each in workloads})
+        ),
     ]
 
 
@@ -108,7 +142,6 @@ def _workload(workload: Any, pods: list[Any]) -> Check:
         wanted = workload.spec.replicas or 0
         there = workload.status.available_replicas or 0
     namespace = workload.metadata.namespace
-    name = f"{namespace}/{workload.metadata.name}"
     labels = workload.spec.selector.match_labels or {}
     own = [
         pod
@@ -119,7 +152,7 @@ def _workload(workload: Any, pods: list[Any]) -> Check:
     ok = there >= wanted
     reasons = "" if ok else "; ".join(reason for pod in own for reason in _reasons(pod))
     return Check(
-        name=name,
+        name=_name(workload),
         ok=ok,
         detail="" if ok else f"{there} of {wanted} available. {reasons}".strip(),
         since=_since(own),

@@ -95,6 +95,10 @@ class Bench:
         many = self._more_workers(MOST_WORKERS, "worker_at_5")
         self.report.add("worker_growth", many / few)
 
+    def fewer(self) -> None:
+        """Back to the hosts that `local` has, for `down` to be measured on."""
+        self._more_workers(2, None)
+
     def _more_workers(self, count: int, figure: str | None) -> float:
         write_config(self.lab.config, workers=count)
         return self.up(figure)
@@ -124,7 +128,7 @@ def _spawn(browser: HubSession) -> float:
 
 
 def write_config(path: Path, *, workers: int) -> None:
-    """Write the cluster.yml of `local`, with a name, addresses and a number of workers of its own."""
+    """Write the cluster.yml of `local` under another name, with other addresses."""
     content = yaml.safe_load((ROOT / "inventories" / "local" / "cluster.yml").read_text())
     content["name"] = NAME
     content.pop("domain", None)
@@ -168,6 +172,7 @@ def main() -> int:
             bench.step("idle memory", bench.memory)
             bench.step("a user's server", bench.spawn)
             bench.step("one worker more", bench.workers)
+            bench.step("workers go", bench.fewer)
             bench.step("down", bench.down)
         finally:
             bench.step("taking it away", bench.gone)

@@ -103,7 +103,7 @@ def render(content: Mapping[str, Any]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `uv run invoke bench`; every figure is measured, on the machine named below it.",
+        "Written by `uv run invoke bench`; every figure is measured, on the machine named below.",
         "The same as JSON: [benchmarks.json](benchmarks.json).",
         "",
         "| What | At most | Measured | |",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import select
 import socket
 import subprocess
@@ -74,6 +75,7 @@ class Lab:
         self.hosts: dict[str, Namespace] = {"node": self.router}
         self._servers: list[socket.socket] = []
         self._closing = threading.Event()
+        self._fresh_ports = itertools.cycle(range(10000, 65000))
         _ip("-n", self.router.name, "link", "set", "lo", "up")
         for key in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
             self.router.do(lambda key=key: _write(Path("/proc/sys/net") / key, "1"))  # type: ignore[misc]
@@ -170,6 +172,9 @@ class Lab:
         kind = socket.SOCK_DGRAM if probe.protocol == "udp" else socket.SOCK_STREAM
         client = socket.socket(family, kind)
         client.setblocking(False)
+        if kind == socket.SOCK_DGRAM:
+            # A port used a moment ago belongs to a flow that was allowed then, and still is.
+            client.bind(("", next(self._fresh_ports)))
         client.connect_ex((address, probe.port))
         if probe.protocol == "udp":
             client.send(b"?")

@@ -14,6 +14,13 @@ from armillary.tools.process import run
 
 DAEMONS = ("incusd", "dnsmasq", "lxcfs", "forkproxy", "forkstart", "lxc")
 """What a program's name begins with that runs for Incus."""
+TOOLS = {
+    "ansible-playbook",
+    "armillary.incus_provider",
+    "armillary.tools.terraform_cli",
+    "terraform-provider-incus",
+}
+"""What is among the first words of Terraform's command line, its provider's and Ansible's."""
 DATA = "volumes"
 """The kind that `down` keeps."""
 
@@ -104,10 +111,9 @@ def _processes() -> Iterator[str]:
             words = path.read_bytes().decode(errors="replace").rstrip("\0").split("\0")
         except OSError:
             continue
-        program = Path(words[0]).name.lstrip("[")
-        line = " ".join(words)
-        if program.startswith(DAEMONS) or "terraform" in line or "ansible" in line:
-            yield line
+        programs = {Path(word).name for word in words[:4]}
+        if words[0].lstrip("[").rpartition("/")[2].startswith(DAEMONS) or programs & TOOLS:
+            yield " ".join(words)
 
 
 def _chains() -> Iterator[str]:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from bench.__main__ import write_config
+from bench.figures import TARGETS, Report, percentile
 
 from armillary.config import read_cluster
 from armillary.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "tests"))
-
-from bench.__main__ import write_config
-from bench.figures import TARGETS, Report, percentile
 
 RUN = {
     "date": "2026-11-23 20:00 UTC",
@@ -92,4 +88,4 @@ def test_the_cluster_is_the_local_one_under_another_name(tmp_path: Path, workers
     assert len(cluster.workers()) == workers
     assert cluster.flavors == local.flavors
     assert cluster.components == local.components
-    assert not cluster.network.hosts.network.overlaps(local.network.hosts.network)
+    assert not cluster.network.hosts.overlaps(local.network.hosts)

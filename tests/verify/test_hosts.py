@@ -158,7 +158,7 @@ def test_volumes_have_their_size(
                 found = int(host.check_output("df -B1 --output=size %s", mount).split()[1])
                 assert size * (1 - FILE_SYSTEM_OWN) <= found <= size
                 continue
-            little, too_much = str(size // 20), str(size + 2**20)
+            little, too_much = str(size // 100), str(size + 2**20)
             with host.sudo():
                 ran = host.run("bash -c %s allocate %s %s %s", script, mount, little, too_much)
             assert ran.rc == 0, f"{name}: {mount} is not of {size} bytes: {ran.stderr}"

@@ -151,9 +151,9 @@ def guest(users: tuple[HubSession, HubSession]) -> Iterator[HubSession]:
         browser.stop_server()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def kernel(owner: HubSession) -> Iterator[Kernel]:
-    """A kernel on the first user's server."""
+    """A new kernel on the first user's server."""
     with owner.kernel() as running:
         yield running
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import NoReturn
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from armillary.commands.common import CommandFailed, load
 from armillary.commands.up import access_table
 from armillary.stages.contract import Context
 from armillary.stages.provision import output
+from armillary.tools.kubectl import program
 from armillary.tools.process import replace_by
 from armillary.tools.terraform import TerraformError
 
@@ -76,11 +76,10 @@ def logs(
         host = next(each for each in context.cluster.expanded_hosts() if each.role == role)
         command = ["sudo", "journalctl", "-u", unit, "-n", str(lines), "--no-pager"]
         replace_by([*_ssh(context, host.name), *command])
-    artifacts = json.loads((context.paths.root / "tools.json").read_text())
     namespace, _, name = component.rpartition("/")
     replace_by(
         [
-            artifacts["kubectl"],
+            str(program()),
             f"--kubeconfig={context.paths.kubeconfig}",
             f"--namespace={namespace or 'jupyterhub'}",
             "logs",

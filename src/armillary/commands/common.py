@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from armillary import identity
 from armillary.clouds import cloud_of
 from armillary.config import ConfigError, parse_cluster, read_cluster
 from armillary.models.change import check_change
@@ -55,6 +56,8 @@ def load(cloud: str, cluster: str | None, say: Callable[[str], None] = lambda _:
 
     Raises:
         CommandFailed: it is wrong, or asks for a change that is not possible.
+        CloudError: this release does not know its cloud.
+        WrongCloud: the cluster lives in another cloud than the one at hand.
     """
     path = config_file(cloud, cluster)
     try:
@@ -70,7 +73,10 @@ def load(cloud: str, cluster: str | None, say: Callable[[str], None] = lambda _:
         problems = check_change(applied(paths), wanted, positions)
         if problems:
             raise CommandFailed(str(ConfigError(problems)))
-    return Context(wanted, path, paths, cloud_of(wanted.cloud), say)
+    context = Context(wanted, path, paths, cloud_of(wanted.cloud), say)
+    if identity.pinned(paths) is not None and context.cloud.ready():
+        identity.check(paths, wanted.name, context.cloud.identity())
+    return context
 
 
 def applied(paths: ClusterPaths) -> Cluster:

@@ -13,7 +13,7 @@ from armillary.commands.common import CommandFailed, load, locked
 from armillary.report.progress import Progress
 from armillary.stages.configure import Configure
 from armillary.stages.contract import Context, StageError
-from armillary.stages.provision import Provision, output
+from armillary.stages.provision import Provision, known_volumes, output
 from armillary.tools.process import CommandError
 from armillary.tools.terraform import TerraformError
 
@@ -86,7 +86,7 @@ def _confirm(
 ) -> None:
     name = context.cluster.name
     console.print("This deletes for good:")
-    for volume, facts in context.cluster.terraform_variables("data")["volumes"].items():
+    for volume, facts in sorted(known_volumes(context).items()):
         console.print(f"    volume {volume} ({facts['size_gib']} GiB)")
     console.print(f"    keys and passwords in {context.paths.root}")
     typed = yes_lose if yes_lose is not None else ask(f"Type the cluster's name ({name}): ")

@@ -101,6 +101,12 @@ def _apply(stage: Stage, context: Context, line: Line, again: str) -> None:
             parts.append(failure.fix)
         parts.append(f"Stages before it stand. To go on once it is mended: {again}")
         raise CommandFailed("\n".join(parts)) from failure
+    except RuntimeError as failure:
+        error = str(failure)
+        raise CommandFailed(
+            f"Stage `{stage.name}` failed: {failure}\n"
+            f"Stages before it stand. To go on once it is mended: {again}"
+        ) from failure
     except BaseException as failure:
         error = f"{type(failure).__name__}: {failure}"
         raise

@@ -24,7 +24,8 @@ PASSING = re.compile(
     r"|Service Unavailable",
     re.IGNORECASE,
 )
-FULL = "no space left on device"
+# A volume with a quota (btrfs) says the latter.
+FULL = re.compile("no space left on device|disk quota exceeded")
 
 
 def push(
@@ -84,7 +85,7 @@ def _push(image: BuiltImage, target: Registry, progress: Progress) -> None:
             why = refusal(target.address, image.repository, authfile=target.authfile, ca=target.ca)
             for upload in error.uploads if isinstance(error, PushError) else ():
                 cancel(target.address, upload, authfile=target.authfile, ca=target.ca)
-            if FULL in why:
+            if FULL.search(why):
                 raise _full(image, target, error.completed) from error
             if attempt == ATTEMPTS:
                 raise _failed(image, where, error.completed) from error

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,11 @@ class Configure:
     def apply(self, context: Context) -> bool:
         digests = _digests(context, self._variables(context))
         units = _stale(context, digests)
+        mend = ""
         if not units:
             if not self._unwell(context):
                 return False
-            units = list(digests)
+            units, mend = list(digests), datetime.now(UTC).isoformat()
         write_inventory(
             context.paths,
             context.cluster,
@@ -77,8 +79,9 @@ class Configure:
             self._play(context, "cluster", kubernetes)
             _record(context, digests, kubernetes)
         if PLATFORM in units:
-            self._play(context, "platform", ())
+            self._play(context, "platform", (), {"armillary_mend": mend})
             _record(context, digests, [PLATFORM])
+            status.record_workloads(context.paths)
         _write_endpoints(context.paths, context.cluster)
         return True
 
@@ -139,7 +142,13 @@ class Configure:
         except ImageError as error:
             raise StageError(str(error)) from error
 
-    def _play(self, context: Context, part: str, limit: Sequence[str]) -> PlayResult:
+    def _play(
+        self,
+        context: Context,
+        part: str,
+        limit: Sequence[str],
+        variables: Mapping[str, Any] | None = None,
+    ) -> PlayResult:
         try:
             return play(
                 "site.yml",
@@ -149,6 +158,7 @@ class Configure:
                 secrets=context.paths.secrets,
                 on_task=context.say,
                 limit=limit,
+                variables=dict(variables or {}),
             )
         except PlaybookError as error:
             raise StageError(str(error), log=error.log) from error

@@ -118,8 +118,10 @@ def _terraform(context: Context, root: str) -> Terraform:
 
 def _variables(context: Context, root: str) -> dict[str, Any]:
     if root == "data":
-        wanted = context.cluster.terraform_variables("data")
-        return {**wanted, "volumes": {**_kept(context), **wanted["volumes"]}}
+        return {
+            **context.cluster.terraform_variables("data"),
+            "volumes": known_volumes(context),
+        }
     return {
         **context.cluster.terraform_variables("compute"),
         **context.cloud.variables(),
@@ -129,13 +131,16 @@ def _variables(context: Context, root: str) -> dict[str, Any]:
     }
 
 
-def _kept(context: Context) -> dict[str, Any]:
-    """Return the volumes of earlier runs: those of a host that is gone stay until --with-data."""
+def known_volumes(context: Context) -> dict[str, Any]:
+    """Return the volumes of cluster.yml and of earlier runs, as Terraform's variable has them.
+
+    Those of a host that is gone stay until `down --with-data`.
+    """
     try:
-        found: dict[str, Any] = json.loads((context.paths.root / VOLUMES).read_text())
+        kept = json.loads((context.paths.root / VOLUMES).read_text())
     except FileNotFoundError:
-        return {}
-    return found
+        kept = {}
+    return {**kept, **context.cluster.terraform_variables("data")["volumes"]}
 
 
 def _keep(context: Context) -> None:
