@@ -1,4 +1,4 @@
-"""A real JupyterHub of the versions in the hub's image, with the files that the chart mounts into its pod."""
+"""A real JupyterHub of the hub image's versions, with the files that the chart mounts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ c.JupyterHub.db_url = "sqlite:///{state}/jupyterhub.sqlite"
 
 
 def hub_python() -> Path:
-    """Return the Python of an environment with the hub image's locked packages, made once per lock."""
+    """Return a Python with the packages of the hub image's lock, installed once per lock."""
     lock = ROOT / "images" / "hub" / "requirements.txt"
     key = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     environment = cache_home() / "tests" / f"hub-{key}"
@@ -56,8 +56,8 @@ def hub_python() -> Path:
             [uv, "venv", "--quiet", "--clear", "--python", "3.11", str(environment)], check=True
         )
         subprocess.run(
-            [uv, "pip", "install", "--quiet", "--python", str(python), "--require-hashes"]
-            + ["-r", str(lock)],
+            # As the image does it: what the lock leaves out stays out.
+            [uv, "pip", "sync", "--quiet", "--python", python, "--require-hashes", lock],
             check=True,
         )
         done.touch()
@@ -65,7 +65,7 @@ def hub_python() -> Path:
 
 
 def lay_out(content: Object, directory: Path) -> Path:
-    """Write what the hub's pod finds in /usr/local/etc/jupyterhub; return the configuration file."""
+    """Write what the hub's pod finds beside its configuration; return the configuration file."""
     objects = render(content)
     volumes = one(objects, "Deployment", "hub")["spec"]["template"]["spec"]["volumes"]
     sources = next(each["projected"]["sources"] for each in volumes if each["name"] == "config")

@@ -26,9 +26,11 @@ def violations(spec: dict[str, Any]) -> list[str]:
         for key in ("hostNetwork", "hostPID", "hostIPC", "hostUsers")
         if spec.get(key)
     ]
-    for volume in spec.get("volumes") or []:
-        if kinds := set(volume) - {"name"} - VOLUMES:
-            found.append(f"volume {volume['name']} is of kind {', '.join(kinds)}")
+    found += [
+        f"volume {volume['name']} is of kind {', '.join(kinds)}"
+        for volume in spec.get("volumes") or []
+        if (kinds := set(volume) - {"name"} - VOLUMES)
+    ]
     for group in CONTAINERS:
         for container in spec.get(group) or []:
             found += [

@@ -144,7 +144,7 @@ def test_administrators_files_and_configuration_arrive(tmp_path: Path) -> None:
     content["hub"]["extraConfig"] = {
         "10-later": "c.KubeSpawner.extra_labels = {'team': 'late'}",
         "00-first": "c.KubeSpawner.extra_labels = {'team': 'early'}",
-        "20-reads": "from z2jh import get_config\nc.KubeSpawner.extra_annotations = get_config('custom')",
+        "20-reads": "import z2jh\nc.KubeSpawner.extra_annotations = z2jh.get_config('custom')",
     }
     content["custom"] = {"survey": "ztf"}
     pod = pods_of(content, ["alice"], tmp_path)["alice"]["pod"]

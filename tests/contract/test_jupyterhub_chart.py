@@ -130,7 +130,7 @@ def test_a_file_written_for_zero_to_jupyterhub_is_accepted() -> None:
           storage: {type: dynamic, capacity: 5Gi, dynamic: {storageClass: fast}}
           extraEnv: {EDITOR: vim}
           extraFiles:
-            settings.json: {mountPath: /etc/jupyter/jupyter_server_config.json, data: {a: 1}, mode: 420}
+            settings.json: {mountPath: /etc/jupyter/more.json, data: {a: 1}, mode: 420}
           cloudMetadata: {blockWithIptables: false}
           networkPolicy: {egress: [{to: [{ipBlock: {cidr: 10.9.0.0/16}}]}]}
           extraNodeAffinity: {required: [{matchExpressions: [{key: a, operator: Exists}]}]}

@@ -9,6 +9,8 @@ from kubernetes.client.exceptions import ApiException
 from support.lab import Lab, expected_objects
 from support.waiting import until
 
+GONE = ("kube-system", "storage")
+"""What serves the default StorageClass: nothing that is up notices at once when it is gone."""
 NOT_FOUND = 404
 
 
@@ -23,8 +25,8 @@ def test_up_changes_nothing_and_says_so(running: Lab) -> None:
 
 def test_a_deployment_that_somebody_removed_is_missed_and_made_again(running: Lab) -> None:
     running.until_well(120)
+    namespace, name = GONE
     with running.kube() as kube:
-        namespace, name = _storage(running)
         kube.apps.delete_namespaced_deployment(name, namespace)
         wrong = until(running.wrong, "it is missed", 30, pause=1)
         assert f"{namespace}/{name}" in wrong
@@ -34,18 +36,6 @@ def test_a_deployment_that_somebody_removed_is_missed_and_made_again(running: La
         made = kube.apps.read_namespaced_deployment(name, namespace)
         assert made.status.available_replicas == made.spec.replicas
     assert running.wrong() == {}
-
-
-def _storage(lab: Lab) -> tuple[str, str]:
-    """Return namespace and name of the Deployment that serves the default StorageClass."""
-    with lab.kube() as kube:
-        found = [
-            (each.metadata.namespace, each.metadata.name)
-            for each in kube.apps.list_deployment_for_all_namespaces().items
-            if "provisioner" in each.metadata.name or "local-path" in each.metadata.name
-        ]
-    assert len(found) == 1, found
-    return found[0]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from armillary.clouds.contract import CloudError, Say
 from armillary.files import write
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
-
 from armillary.tools.incus import exec_in, installed, query, server
 from armillary.tools.process import CommandError, run
 
@@ -36,7 +35,7 @@ class Local:
         free = shutil.disk_usage(_existing(Path("/var/lib/incus"))).free / 2**30
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
         filesystems = Path("/proc/filesystems").read_text().split()
-        checks = [
+        return [
             Check(
                 name="root",
                 ok=os.geteuid() == 0,
@@ -64,7 +63,6 @@ class Local:
                 detail="The kernel has no overlay or btrfs file system; use Debian's own kernel.",
             ),
         ]
-        return checks
 
     def prepare(self, say: Say) -> bool:
         """Install and start Incus, make the storage pool and the host image."""

@@ -21,13 +21,11 @@ def plan(console: Console, *, cloud: str = "local", cluster: str | None = None) 
         CommandFailed: cluster.yml is wrong, or a stage cannot tell.
     """
     context = load(cloud, cluster)
+    if not context.paths.applied.exists():
+        hosts = ", ".join(host.name for host in context.cluster.expanded_hosts())
+        console.print(f"Nothing is there yet. `up` would prepare this machine and make: {hosts}.")
+        return True
     if not context.cloud.ready():
-        if not context.paths.applied.exists():
-            hosts = ", ".join(host.name for host in context.cluster.expanded_hosts())
-            console.print(
-                f"Nothing is there yet. `up` would prepare this machine and make: {hosts}."
-            )
-            return True
         try:
             context.cloud.wake(context.say)
         except CloudError as error:

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-
 from armillary import secrets, status
 from armillary.files import write, write_secret
 from armillary.images.build import BuiltImage, ImageError, build_all
@@ -254,13 +253,13 @@ def _write_endpoints(paths: ClusterPaths, cluster: Cluster) -> None:
             name="registry",
             url=f"https://registry.{cluster.domain}:5000/",
             login="push",
-            secret_ref="secrets.yml#registry.push.password",
+            secret_ref="secrets.yml#registry.push.password",  # noqa: S106 - where it is, not what
             description="The private image registry",
         ),
         Endpoint(
             name="kubernetes",
             url=f"https://api.{cluster.domain}:7443/",
-            secret_ref="kubeconfig",
+            secret_ref="kubeconfig",  # noqa: S106 - where it is, not what
             description="The Kubernetes API",
         ),
     ]

@@ -127,7 +127,22 @@ def _variables(context: Context, root: str) -> dict[str, Any]:
         **context.cloud.variables(),
         "domain": context.cluster.domain,
         "ssh_public_key": pki.ensure_ssh_key(context.paths, context.cluster.name),
-        "data": _terraform(context, "data").outputs().get("volumes", {}),
+        "data": {
+            **_expected_volumes(context),
+            **_terraform(context, "data").outputs().get("volumes", {}),
+        },
+    }
+
+
+def _expected_volumes(context: Context) -> dict[str, Any]:
+    """Return the output of the data root as far as it can be told before it is applied.
+
+    A plan of the compute root needs volumes that the data root has yet to make.
+    """
+    name = context.cluster.name
+    return {
+        key: {"id": f"{name}-{key}", "name": f"{name}-{key}", "pool": None}
+        for key in known_volumes(context)
     }
 
 

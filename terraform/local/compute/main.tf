@@ -116,7 +116,8 @@ resource "incus_instance" "host" {
       type = "disk"
       properties = {
         path   = device.value.mount
-        pool   = var.data[device.value.volume].pool
+        # Null while the data root has yet to make the volume: a plan goes on without it.
+        pool   = coalesce(var.data[device.value.volume].pool, var.pool)
         source = var.data[device.value.volume].name
       }
     }

@@ -1,4 +1,4 @@
-"""Hash users' passwords on the controller, so that a cluster never holds the passwords themselves."""
+"""Hash users' passwords on the controller: a cluster never holds the passwords themselves."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 def argon2_hashes(passwords: Mapping[str, str], key: str) -> dict[str, str]:
     """Return the argon2id hash (PHC string) of each password, by user name.
 
-    The salt is derived from the cluster's key, the name and the password: the same on every run, so that a run
-    that changes nothing restarts no hub, and different for each user and each cluster. Costs are those of
-    RFC 9106, section 4, second recommended option.
+    The salt is derived from the cluster's key, the name and the password: the same on every run,
+    so that a run that changes nothing restarts no hub, and different for each user and cluster.
+    Costs are those of RFC 9106, section 4, second recommended option.
 
     Args:
         passwords: password by user name.

@@ -13,7 +13,9 @@ LIMIT = 1_000_000
 
 
 def config_map(path: str) -> dict[str, dict[str, str]]:
-    """Return `data` and `binaryData` of a ConfigMap with the files of a directory, not of those below it.
+    """Return `data` and `binaryData` of a ConfigMap with a directory's files.
+
+    Directories below it are left out.
 
     Raises:
         AnsibleFilterError: there is no such directory, or its files are too much for a ConfigMap.

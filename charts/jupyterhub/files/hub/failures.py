@@ -11,7 +11,7 @@ Network = IPv4Network | IPv6Network
 
 
 def client_address(forwarded_for: Iterable[str], peer: str, trusted: Iterable[Network]) -> str:
-    """The address a request came from: the last one in the chain that is not a proxy of ours.
+    """The address a request came from: the last one in the chain that is no proxy of ours.
 
     Earlier entries of X-Forwarded-For are the client's own claim.
     """
@@ -32,7 +32,7 @@ def client_address(forwarded_for: Iterable[str], peer: str, trusted: Iterable[Ne
 class FailedSignIns:
     """Counts failures per key in a sliding window, for a bounded number of keys.
 
-    Not shared between hubs and gone after a restart, which is right for one hub: the window is minutes.
+    Not shared between hubs and gone after a restart: the window is minutes, the hub is one.
     """
 
     def __init__(

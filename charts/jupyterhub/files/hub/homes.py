@@ -1,18 +1,20 @@
 """A home directory for each user, in the space that the hub mounts as a whole.
 
-A user's pod mounts its own directory only (the volume mount's subPath), so the directory must be there, and
-belong to the user's uid, before the pod starts: kubelet would create it as root, and pods here run without root.
+A user's pod mounts its own directory only (the volume mount's subPath), so the directory must be
+there, and belong to the user's uid, before the pod starts: kubelet would create it as root, and
+pods here run without root.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 
 class HomeError(Exception):
-    """A home directory cannot be had. `jupyterhub_message` is what the user reads on the spawn page."""
+    """A home directory cannot be had; `jupyterhub_message` is what the user reads."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -28,10 +30,8 @@ def _relative_parts(path: str) -> tuple[str, ...]:
 
 def _open_directory(parent: int, name: str, mode: int) -> int:
     """Open (create where missing) `name` below the open directory `parent`, following no link."""
-    try:
+    with suppress(FileExistsError):
         os.mkdir(name, mode, dir_fd=parent)
-    except FileExistsError:
-        pass
     return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
 
 
@@ -83,8 +83,8 @@ class HomeHook:
     def __call__(self, spawner: Any) -> None:
         """Create the home of the user whose server is about to start.
 
-        The path comes from the function that KubeSpawner itself expands the volume mount's subPath with: what
-        is created is what is mounted, whatever characters a user's name has.
+        The path comes from the function that KubeSpawner itself expands the volume mount's subPath
+        with: what is created is what is mounted, whatever characters a user's name has.
         """
         ensure_home(
             self.root,

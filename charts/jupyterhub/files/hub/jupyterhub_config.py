@@ -30,7 +30,7 @@ def configure_hub() -> None:
     c.JupyterHub.cleanup_proxy = False
     # How often routes are compared with the proxy's, which has none after a restart of its own.
     c.JupyterHub.last_activity_interval = 20
-    # The progress page at once, with the events of the pod, rather than a page that loads for ten seconds.
+    # The progress page with the pod's events at once, not a page that loads for ten seconds.
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
     memory = get_config("hub.db.type") == "sqlite-memory"
     c.JupyterHub.db_url = "sqlite://" if memory else "sqlite:////srv/jupyterhub/jupyterhub.sqlite"
@@ -50,6 +50,8 @@ def configure_hub() -> None:
     if public_url := get_config("publicUrl"):
         # Also what makes cookies `Secure`: TLS ends at the ingress, the hub itself sees http.
         c.JupyterHub.public_url = public_url
+        # The XSRF cookie does not follow the public URL by itself. Goes to users' servers too.
+        c.JupyterHub.tornado_settings["cookie_options"] = {"secure": True}
     set_config_if_not_none(c.Spawner, "consecutive_failure_limit", "hub.consecutiveFailureLimit")
     if get_config("debug.enabled"):
         c.JupyterHub.log_level = "DEBUG"
@@ -264,4 +266,4 @@ configure_storage()
 configure_services()
 apply_pass_through()
 for extra_name, extra_code in sorted(get_config("hub.extraConfig", {}).items()):
-    exec(compile(extra_code, f"hub.extraConfig.{extra_name}", "exec"))
+    exec(compile(extra_code, f"hub.extraConfig.{extra_name}", "exec"))  # noqa: S102

@@ -1,6 +1,6 @@
 """The chart's values, as the hub reads them.
 
-Named as Zero to JupyterHub's module, because users' `hub.extraConfig` does `from z2jh import get_config`.
+Named as Zero to JupyterHub's module: users' `hub.extraConfig` does `from z2jh import get_config`.
 """
 
 from __future__ import annotations

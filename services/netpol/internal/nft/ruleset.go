@@ -13,15 +13,16 @@ import (
 // Table is the one table that the agent owns. It touches no other.
 const Table = "armillary-netpol"
 
-// Chain is a list of rules; it is attached to the forward hook when Priority is set.
+// Chain is a list of rules; it is attached to a hook when Priority is set: forward, unless Hook says another.
 type Chain struct {
 	Priority string
+	Hook     knftables.BaseChainHook
 	Comment  string
 	Rules    []string
 }
 
 func (c Chain) declaredAs(other Chain) bool {
-	return c.Priority == other.Priority && c.Comment == other.Comment
+	return c.Priority == other.Priority && c.Hook == other.Hook && c.Comment == other.Comment
 }
 
 // Set is a set, or a map when IsMap: Elements then has a verdict for each key.
@@ -167,6 +168,9 @@ func declareChain(name string, chain Chain) *knftables.Chain {
 	if chain.Priority != "" {
 		declared.Type = knftables.PtrTo(knftables.FilterType)
 		declared.Hook = knftables.PtrTo(knftables.ForwardHook)
+		if chain.Hook != "" {
+			declared.Hook = knftables.PtrTo(chain.Hook)
+		}
 		declared.Priority = knftables.PtrTo(knftables.BaseChainPriority(chain.Priority))
 	}
 	return declared

@@ -15,12 +15,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"armillary/netpol/internal/nft"
+
+	"sigs.k8s.io/knftables"
 )
 
 // The base chains. Egress and ingress are two, at priorities one after the other, so that `accept` in the first
 // still lets the second decide. Both follow DNAT (kube-proxy's is in prerouting): they see the addresses of pods.
 const (
-	EgressChain  = "egress"
+	EgressChain = "egress"
+	// HostChain is egress to the pod's own node. Upstream leaves that way open; an egress policy here closes it, or a
+	// notebook could reach the kubelet and ssh of the one host it runs on. Probes come from the node and are
+	// answered as established.
+	HostChain    = "host"
 	IngressChain = "ingress"
 )
 
@@ -97,6 +103,9 @@ func (c *compiler) baseChains() {
 		}
 		lines = append(lines, c.unknown(d)...)
 		c.rules.Chains[d.name] = nft.Chain{Priority: d.priority, Rules: lines}
+		if d == egress {
+			c.rules.Chains[HostChain] = nft.Chain{Priority: d.priority, Hook: knftables.InputHook, Rules: lines}
+		}
 	}
 }
 

@@ -18,8 +18,8 @@ from jupyterhub.auth import Authenticator
 from tornado.web import HTTPError
 from traitlets import Dict, Integer, List, Unicode, validate
 
-# RFC 9106, section 4, second recommended option. Verified against for names that are not in the list, so that
-# the time an answer takes does not tell which names are.
+# RFC 9106, section 4, second recommended option. Verified against for names that are not in the
+# list, so that the time an answer takes does not tell which names are.
 NOBODY = Argon2id(
     salt=b"nobody signs in!", length=32, iterations=3, lanes=4, memory_cost=64 * 1024
 ).derive_phc_encoded(b"")
@@ -64,7 +64,7 @@ class NativeAuthenticator(Authenticator):
         for name, phc in proposal.value.items():
             if not phc.startswith("$argon2id$"):
                 raise ValueError(
-                    f"NativeAuthenticator.password_hashes[{name!r}] is not an argon2id hash ($argon2id$...)"
+                    f"NativeAuthenticator.password_hashes[{name!r}] does not start with $argon2id$"
                 )
         return proposal.value
 
@@ -72,7 +72,7 @@ class NativeAuthenticator(Authenticator):
         super().__init__(**kwargs)
         self._failures = FailedSignIns(self.failure_window)
         self._networks = [ip_network(cidr) for cidr in self.trusted_proxies]
-        # 64 MiB each: the hub's memory limit is for a few at once, not for as many as there are requests.
+        # 64 MiB each: the hub's memory limit is for a few at once.
         self._verifications = asyncio.Semaphore(2)
 
     def _address(self, handler: Any) -> str:
@@ -115,8 +115,8 @@ class NativeAuthenticator(Authenticator):
             name: self.failures_per_name,
         }
         self._refuse_when_limited(buckets, username, address)
-        # Counted before the work and taken back after it: otherwise as many guesses as fit into the time of
-        # one verification would pass the limit together.
+        # Counted before the work and taken back after it: otherwise as many guesses as fit into
+        # the time of one verification would pass the limit together.
         for key in buckets:
             self._failures.add(key)
         async with self._verifications:
@@ -131,7 +131,7 @@ class NativeAuthenticator(Authenticator):
         return username
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool:
-        """Whether a signed-in user is still in the list: who was taken off it loses sessions and tokens too."""
+        """Whether a user is still in the list: who is not loses sessions and tokens too."""
         return user.name in self.password_hashes
 
 
