@@ -48,7 +48,7 @@ def ensure(progress: Callable[[str], None]) -> None:
         target = query(f"/1.0/images/aliases/{ALIAS}")["target"]
         if query(f"/1.0/images/{target}")["properties"].get("armillary.key") == wanted:
             return
-        incus("image", "alias", "delete", ALIAS)
+        incus("image", "delete", ALIAS)
     folder = cache_home() / "host-image" / _digest(_rootfs_sources())
     if not folder.is_dir():
         _build(folder, progress)

@@ -89,11 +89,8 @@ def _pytest(arguments: list[str], *, quiet: bool) -> tuple[bool, dict[str, Any]]
 
 def _summary(report: Path) -> dict[str, Any]:
     """Return counts, and each test with its seconds, from pytest's JUnit file."""
-    suite = next(
-        ElementTree.parse(report)
-        .getroot()  # noqa: S314 - written by pytest, just now
-        .iter("testsuite")
-    )
+    tree = ElementTree.parse(report)  # noqa: S314 - pytest has just written it
+    suite = next(tree.getroot().iter("testsuite"))
     tests = []
     for case in suite.iter("testcase"):
         kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
