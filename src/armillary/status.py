@@ -70,8 +70,11 @@ def _https(paths: ClusterPaths, name: str, url: str, expected: set[int]) -> Chec
 
 
 def api(paths: ClusterPaths) -> client.ApiClient:
-    """Return a client of the cluster's Kubernetes API, by its kubeconfig."""
-    return config.new_client_from_config(str(paths.kubeconfig))
+    """Return a client of the cluster's Kubernetes API, by its kubeconfig and past any proxy."""
+    configuration = client.Configuration()
+    config.load_kube_config(str(paths.kubeconfig), client_configuration=configuration)
+    configuration.proxy = None
+    return client.ApiClient(configuration)
 
 
 def record_workloads(paths: ClusterPaths) -> None:

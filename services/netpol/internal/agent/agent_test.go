@@ -93,7 +93,7 @@ func TestTheTableFollowsTheCluster(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if chains, _ := table.List(context.Background(), "chain"); len(chains) != 2 {
+	if chains, _ := table.List(context.Background(), "chain"); len(chains) != 3 {
 		t.Fatalf("the rules must outlive the agent: %v", chains)
 	}
 }

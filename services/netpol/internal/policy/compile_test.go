@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"armillary/netpol/internal/nft"
+	"sigs.k8s.io/knftables"
 )
 
 // What the rules do to packets is tests/contract/test_netpol.py's subject; here is what they are made of.
@@ -59,8 +60,17 @@ func chainFor(rules *nft.Ruleset, kind string) []nft.Chain {
 
 func TestNoPolicyLeavesNoChainButTheBase(t *testing.T) {
 	rules := compiled(t, testState())
-	if len(rules.Chains) != 2 {
+	if len(rules.Chains) != 3 {
 		t.Fatalf("chains: %v", rules.Chains)
+	}
+}
+
+// A notebook that may send nothing must not reach ssh and the kubelet of its own node either.
+func TestEgressHoldsForTheOwnNode(t *testing.T) {
+	rules := compiled(t, testState(testPolicy("deny", networking.NetworkPolicySpec{})))
+	host, egress := rules.Chains[HostChain], rules.Chains[EgressChain]
+	if host.Hook != knftables.InputHook || !slices.Equal(host.Rules, egress.Rules) {
+		t.Fatalf("to the node: %v; to others: %v", host, egress)
 	}
 }
 
