@@ -51,7 +51,7 @@ def test_a_users_server_outlives_the_hub(running: Lab, user: HubSession) -> None
         hub = _hub(kube)
         kernel.execute("x = 6 * 7")
         kube.core.delete_namespaced_pod(hub.metadata.name, NAMESPACE, grace_period_seconds=0)
-        assert not _answers(user), "the hub was not gone"
+        until(lambda: not _answers(user), "the hub is gone", 30, pause=0.05)
         assert kernel.value("x") == 42
         until(lambda: _answers(user), "the hub is back", BACK)
         assert _hub(kube).metadata.uid != hub.metadata.uid

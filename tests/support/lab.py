@@ -102,6 +102,7 @@ class Lab:
         timeout: float = MINUTES,
         config: Path | None = None,
         input: str | None = None,
+        quiet: bool = False,
     ) -> Completed:
         """Run `uv run invoke COMMAND --cluster ...` in the checkout; fail when it ends otherwise.
 
@@ -112,6 +113,7 @@ class Lab:
             timeout: seconds.
             config: another cluster.yml than the lab's own.
             input: what is typed.
+            quiet: keep what it prints out of the test's own output.
         """
         done = run(
             [*COMMAND, command, "--cluster", str(config or self.config), *arguments],
@@ -119,7 +121,7 @@ class Lab:
             cwd=ROOT,
             check=False,
             input=input,
-            on_line=print,
+            on_line=None if quiet else print,
         )
         assert done.returncode == code, (
             f"`invoke {command}` ended with {done.returncode}, not {code}:\n"

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from armillary import inventory, secrets
 from armillary.commands.common import CommandFailed, load
-from armillary.commands.up import access_table
+from armillary.commands.up import show_access
 from armillary.stages.contract import Context
 from armillary.stages.provision import output
 from armillary.tools.kubectl import program
@@ -36,7 +36,7 @@ def show_urls(
     if as_json:
         console.print_json(context.paths.endpoints.read_text())
     else:
-        console.print(access_table(context))
+        show_access(console, context)
 
 
 def password(user: str, *, cloud: str = "local", cluster: str | None = None) -> str:

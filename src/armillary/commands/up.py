@@ -132,10 +132,21 @@ def _finish(console: Console, context: Context, lines: Sequence[Line]) -> None:
         console.print(f"\n[green]Nothing to change[/]: all of it is as cluster.yml says ({spent}).")
     else:
         console.print(f"\n[green]Cluster {context.cluster.name} is up[/] ({spent}).")
-    console.print(access_table(context))
+    show_access(console, context)
 
 
-def access_table(context: Context) -> Table:
+WIDE = 250
+
+
+def show_access(console: Console, context: Context) -> None:
+    """Print where a cluster is reached, in lines that are never folded: they are there to be copied."""
+    wide = Console(
+        file=console.file, force_terminal=console.is_terminal, width=WIDE, highlight=False
+    )
+    wide.print(_access_table(context))
+
+
+def _access_table(context: Context) -> Table:
     """Return where the cluster is reached, how to log in, and what to type next."""
     found = Endpoints.model_validate_json(context.paths.endpoints.read_text())
     table = Table(show_header=True, header_style="bold", box=None, padding=(0, 2))
