@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from support import traces
-from support.lab import FIRST, Lab, expected_objects
+from support.lab import FIRST, Lab
 from support.registry import with_file
 from support.traces import DATA, Traces
 
@@ -17,7 +17,7 @@ FILE = "kept-by-down.txt"
 
 def test_a_wrong_name_deletes_nothing(running: Lab) -> None:
     """Neither typed nor given; and the question names all that would be lost."""
-    there = running.lives()
+    there, volumes = running.lives(), running.volumes()
     typed = running.invoke("down", "--with-data", code=1, input="local\n")
     given = running.invoke("down", "--with-data", "--yes-lose", "local", code=1)
     for done in (typed, given):
@@ -25,7 +25,7 @@ def test_a_wrong_name_deletes_nothing(running: Lab) -> None:
         for volume in running.cluster.terraform_variables("data")["volumes"]:
             assert f"volume {volume} " in done.stdout
     assert running.lives() == there
-    assert running.volumes() == expected_objects(running.cluster)[1]
+    assert running.volumes() == volumes
 
 
 def test_down_keeps_data_and_up_finds_it(running: Lab, before: Traces, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ resource "incus_instance" "host" {
       name = "volume-${device.key}"
       type = "disk"
       properties = {
-        path   = device.value.mount
+        path = device.value.mount
         # Null while the data root has yet to make the volume: a plan goes on without it.
         pool   = coalesce(var.data[device.value.volume].pool, var.pool)
         source = var.data[device.value.volume].name
