@@ -51,7 +51,7 @@ def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
     iterable=["replace"],
 )
 @_ends_well
-def up(_, cloud="local", cluster=None, replace=(), converge=False):
+def up(_, cloud="local", cluster=None, replace=None, converge=False):
     """Make the cluster what its cluster.yml says, from wherever it stands."""
     from armillary.commands.up import up
 

@@ -37,7 +37,7 @@ def checks(paths: ClusterPaths, cluster: Cluster) -> list[Check]:
         return [Check(name="cluster", ok=None, detail="There is none yet; `invoke up` makes it.")]
     looks: list[Callable[[], list[Check]]] = [
         lambda: [_https(paths, "registry", f"https://registry.{cluster.domain}:5000/v2/", {401})],
-        lambda: _kubernetes(paths),
+        lambda: _kubernetes(paths, cluster),
     ]
     if cluster.components.jupyterhub is not None:
         looks.append(
@@ -105,7 +105,7 @@ def _name(workload: Any) -> str:
     return f"{workload.metadata.namespace}/{workload.metadata.name}"
 
 
-def _kubernetes(paths: ClusterPaths) -> list[Check]:
+def _kubernetes(paths: ClusterPaths, cluster: Cluster) -> list[Check]:
     try:
         with api(paths) as connection:
             core = client.CoreV1Api(connection)
@@ -117,12 +117,22 @@ def _kubernetes(paths: ClusterPaths) -> list[Check]:
     return [
         Check(name="kubernetes", ok=True),
         *(_node(node) for node in nodes),
+        *(
+            Check(
+                name=f"node {name}", ok=False, detail="It has not joined; `invoke up` sees to it."
+            )
+            for name in sorted(_wanted_nodes(cluster) - {node.metadata.name for node in nodes})
+        ),
         *(_workload(workload, pods) for workload in workloads),
         *(
             Check(name=name, ok=False, detail="It is gone; `invoke up` puts it back.")
             for name in sorted(_recorded(paths) - {_name(each) for each in workloads})
         ),
     ]
+
+
+def _wanted_nodes(cluster: Cluster) -> set[str]:
+    return {host.name for host in [*cluster.control_planes(), *cluster.workers()]}
 
 
 def _node(node: Any) -> Check:

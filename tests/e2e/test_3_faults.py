@@ -90,10 +90,10 @@ def test_a_worker_that_was_switched_off_comes_back(running: Lab) -> None:
         browser.stop_server()
 
 
-def test_the_services_host_comes_back_by_itself(running: Lab) -> None:
+def test_the_services_host_comes_back_by_itself(running: Lab, tmp_path: Path) -> None:
     """Registry, the way to the API and the way in for users: all of it starts with the host."""
     running.until_well(60)
-    registry, account = running.registry(), running.account("pull")
+    registry, account = running.registry(), running.account("push")
     running.stop_host("services-1")
     try:
         wrong = running.wrong()
@@ -101,7 +101,7 @@ def test_the_services_host_comes_back_by_itself(running: Lab) -> None:
     finally:
         running.start_host("services-1")
     running.until_well(BACK)
-    assert registry.ask("GET", "_catalog", account).json()["repositories"]
+    registry.pull(account, running.inventory().image("debian"), tmp_path / "layout")
     with running.browser("observer") as browser:
         assert not browser.is_running()
 

@@ -186,6 +186,7 @@ def _digests(
     playbooks = _digest_of_files(_files(ROOT / "ansible"))
     charts = _digest_of_files(_files(ROOT / "charts", ROOT / "notebooks"))
     kept = secrets.load(context.paths)
+    keys = _host_keys(context.paths)
     on_hosts = {key: value for key, value in shared.items() if key not in PLATFORM_ONLY}
     on_kubernetes = {key: value for key, value in on_hosts.items() if key not in SERVICES_ONLY}
     digests = {
@@ -194,13 +195,24 @@ def _digests(
             host,
             on_hosts if host["armillary_role"] == "services" else on_kubernetes,
             kept["registry"],
+            keys.get(host["ansible_host"]),
         )
         for name, host in own.items()
     }
     on_platform = {key: value for key, value in shared.items() if key not in SERVICES_ONLY}
     digests[IMAGES] = _digest(shared["armillary_images"], shared["armillary_services_address"])
-    digests[PLATFORM] = _digest(playbooks, charts, on_platform, kept["jupyterhub"])
+    planes = [keys.get(address) for address in shared["armillary_control_plane_addresses"]]
+    digests[PLATFORM] = _digest(playbooks, charts, on_platform, kept["jupyterhub"], planes)
     return digests
+
+
+def _host_keys(paths: ClusterPaths) -> dict[str, str]:
+    """Return each address's ssh host key: a host that was made anew has a new one."""
+    try:
+        lines = paths.known_hosts.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    return dict(line.split(" ", 1) for line in lines if " " in line)
 
 
 def _stale(context: Context, digests: Mapping[str, str]) -> list[str]:
