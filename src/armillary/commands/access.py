@@ -16,7 +16,7 @@ from armillary.tools.process import replace_by
 from armillary.tools.terraform import TerraformError
 
 UNITS = {
-    "registry": ("services", "registry"),
+    "registry": ("services", "armillary-registry@*"),
     "balancer": ("services", "haproxy"),
     "kubelet": ("worker", "kubelet"),
     "containerd": ("worker", "containerd"),
