@@ -13,7 +13,7 @@ from armillary.commands.common import CommandFailed, load, locked
 from armillary.report.progress import Progress
 from armillary.stages.configure import Configure
 from armillary.stages.contract import Context, StageError
-from armillary.stages.provision import Provision, known_volumes, output
+from armillary.stages.provision import Provision, known_volumes
 from armillary.tools.process import CommandError
 from armillary.tools.terraform import TerraformError
 
@@ -92,12 +92,3 @@ def _confirm(
     typed = yes_lose if yes_lose is not None else ask(f"Type the cluster's name ({name}): ")
     if typed.strip() != name:
         raise CommandFailed(f"`{typed.strip()}` is not `{name}`: nothing was touched.")
-
-
-def inventory(context: Context) -> list[str]:
-    """Return what `down` would remove, a line each."""
-    try:
-        hosts = output(context)["hosts"]
-    except (TerraformError, KeyError):
-        return []
-    return [f"host {name} ({host['address']})" for name, host in sorted(hosts.items())]
