@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -16,15 +17,36 @@ USER = "armillary"
 GROUPS = {"services": "services", "control_plane": "control_plane", "worker": "workers"}
 
 
-def write_inventory(
+@dataclass(frozen=True)
+class Inventory:
+    """What Ansible is told of a cluster."""
+
+    hosts: Mapping[str, Mapping[str, Any]]
+    """Each host's own variables, by its name."""
+    shared: Mapping[str, Any]
+    """The variables that every host has."""
+
+    def write(self, paths: ClusterPaths) -> None:
+        """Write `inventory/hosts.yml` and `inventory/group_vars/all.yml` of a cluster's state."""
+        groups: dict[str, Any] = {group: {"hosts": {}} for group in GROUPS.values()}
+        for name, variables in self.hosts.items():
+            groups[GROUPS[variables["armillary_role"]]]["hosts"][name] = dict(variables)
+        groups["kubernetes"] = {"children": {"control_plane": {}, "workers": {}}}
+        write(paths.inventory / "hosts.yml", _dump({"all": {"children": groups}}))
+        group_vars = paths.inventory / "group_vars"
+        group_vars.mkdir(mode=0o700, exist_ok=True)
+        write(group_vars / "all.yml", _dump(self.shared))
+
+
+def inventory(
     paths: ClusterPaths,
     cluster: Cluster,
     cloud: Cloud,
     output: Mapping[str, Any],
     artifacts: Mapping[str, Any],
     images: Mapping[str, str],
-) -> None:
-    """Write `inventory/hosts.yml` and `inventory/group_vars/all.yml` of a cluster's state.
+) -> Inventory:
+    """Return the inventory of a cluster.
 
     Args:
         paths: the cluster's state directory.
@@ -34,19 +56,16 @@ def write_inventory(
         artifacts: name -> {version, key, bundle, bin_dir}.
         images: name -> reference in the cluster's registry.
     """
-    write(paths.inventory / "hosts.yml", _dump(hosts(cluster, output)))
-    group_vars = paths.inventory / "group_vars"
-    group_vars.mkdir(mode=0o700, exist_ok=True)
-    variables = shared_variables(paths, cluster, cloud, output, artifacts, images)
-    write(group_vars / "all.yml", _dump(variables))
+    return Inventory(
+        hosts=_hosts(cluster, output),
+        shared=_shared(paths, cluster, cloud, output, artifacts, images),
+    )
 
 
-def hosts(cluster: Cluster, output: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the groups and their hosts, as Ansible's YAML inventory has them."""
-    groups: dict[str, Any] = {group: {"hosts": {}} for group in GROUPS.values()}
+def _hosts(cluster: Cluster, output: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     flavors = {host.name: host.flavor for host in cluster.expanded_hosts()}
-    for name, host in output["hosts"].items():
-        groups[GROUPS[host["role"]]]["hosts"][name] = {
+    return {
+        name: {
             "ansible_host": host["access_address"],
             "armillary_address": host["address"],
             "armillary_role": host["role"],
@@ -54,11 +73,11 @@ def hosts(cluster: Cluster, output: Mapping[str, Any]) -> dict[str, Any]:
             "armillary_cpus": flavors[name].cpus,
             "armillary_memory_mib": flavors[name].memory.mib,
         }
-    groups["kubernetes"] = {"children": {"control_plane": {}, "workers": {}}}
-    return {"all": {"children": groups}}
+        for name, host in output["hosts"].items()
+    }
 
 
-def shared_variables(
+def _shared(
     paths: ClusterPaths,
     cluster: Cluster,
     cloud: Cloud,
@@ -66,7 +85,6 @@ def shared_variables(
     artifacts: Mapping[str, Any],
     images: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the variables every host has."""
     addresses: dict[str, list[str]] = {role: [] for role in GROUPS}
     for _, host in sorted(output["hosts"].items()):
         addresses[host["role"]].append(host["address"])
@@ -92,7 +110,7 @@ def shared_variables(
         "armillary_state_dir": str(paths.root),
         "armillary_pki_dir": str(paths.pki),
         "armillary_kubeconfig": str(paths.kubeconfig),
-        "armillary_registry": f"registry.{cluster.domain}:5000",
+        "armillary_registry": cluster.registry,
         "armillary_services_address": addresses["services"][0],
         "armillary_control_plane_addresses": addresses["control_plane"],
         "armillary_worker_addresses": addresses["worker"],

@@ -36,7 +36,7 @@ def checks(paths: ClusterPaths, cluster: Cluster) -> list[Check]:
     if not paths.kubeconfig.exists():
         return [Check(name="cluster", ok=None, detail="There is none yet; `invoke up` makes it.")]
     looks: list[Callable[[], list[Check]]] = [
-        lambda: [_https(paths, "registry", f"https://registry.{cluster.domain}:5000/v2/", {401})],
+        lambda: [_https(paths, "registry", f"https://{cluster.registry}/v2/", {401})],
         lambda: _kubernetes(paths, cluster),
     ]
     if cluster.components.jupyterhub is not None:

@@ -72,7 +72,7 @@ class Cluster:
         """Return the variables of the compute root."""
         return {
             "cluster": self.name,
-            "network": {"hosts": "10.89.8.0/24"},
+            "network": {"name": "tfp-loc-net", "hosts": "10.89.8.0/24"},
             "ssh_public_key": KEY,
             "data": self.data.outputs().get("volumes", {}),
             "hosts": self.hosts,
@@ -183,10 +183,14 @@ def test_wrong_variables_are_all_named(cluster: Cluster) -> None:
     cluster.more = {
         "cluster": "Not A Name",
         "ssh_public_key": "no key",
-        "network": {"hosts": "10.89.8.0"},
+        "network": {"name": "n" * 16, "hosts": "10.89.8.0"},
     }
     _refused(
-        cluster, "The name of a cluster is", "ssh_public_key is one line", "is an IPv4 network"
+        cluster,
+        "The name of a cluster is",
+        "ssh_public_key is one line",
+        "is an IPv4 network",
+        "has at most 15 characters",
     )
     cluster.more = {"data": {}}
     cluster.hosts["worker-2"] |= {"slot": 30, "role": "king"}

@@ -65,7 +65,7 @@ def test_variables_of_the_data_root() -> None:
 def test_variables_of_the_compute_root() -> None:
     variables = load_cluster(SAMPLE).terraform_variables("compute")
     assert variables["cluster"] == "local"
-    assert variables["network"] == {"hosts": "10.77.0.0/24"}
+    assert variables["network"] == {"name": "local-net", "hosts": "10.77.0.0/24"}
     assert list(variables["hosts"]) == ["services-1", "control-1", "worker-1", "worker-2"]
     assert variables["hosts"]["worker-2"] == {
         "role": "worker",
@@ -108,9 +108,9 @@ def test_hosts_keep_their_slots_when_groups_grow_and_others_come(raw: dict[str, 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("local", "arm-local"),
-        ("eleven-char", "arm-eleven-char"),
-        ("twelve-chars", "arm-" + hashlib.sha256(b"twelve-chars").hexdigest()[:10]),
+        ("local", "local-net"),
+        ("eleven-char", "eleven-char-net"),
+        ("twelve-chars", "twelve-c-" + hashlib.sha256(b"twelve-chars").hexdigest()[:6]),
     ],
 )
 def test_network_name_fits_an_interface(raw: dict[str, Any], name: str, expected: str) -> None:

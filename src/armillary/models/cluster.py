@@ -27,6 +27,8 @@ from armillary.models.values import Domain, Label
 #: The image that artifacts/ builds for hosts, under the name it has in Incus.
 LOCAL_HOST_IMAGE = "armillary-host"
 
+REGISTRY_PORT = 5000
+
 #: The longest name Linux gives a network interface (IFNAMSIZ - 1).
 INTERFACE_LENGTH = 15
 
@@ -89,11 +91,16 @@ class Cluster(Part):
 
     @property
     def network_name(self) -> str:
-        """The name of the hosts' bridge: `arm-<name>`, or with a digest where that is too long."""
-        name = f"arm-{self.name}"
+        """The name of the hosts' network: `<name>-net`, or with a digest where that is too long."""
+        name = f"{self.name}-net"
         if len(name) <= INTERFACE_LENGTH:
             return name
-        return f"arm-{hashlib.sha256(self.name.encode()).hexdigest()[:10]}"
+        return f"{self.name[:8]}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
+
+    @property
+    def registry(self) -> str:
+        """Where the private image registry is: host and port, as image references begin."""
+        return f"registry.{self.domain}:{REGISTRY_PORT}"
 
     def expanded_hosts(self) -> list[Host]:
         """All hosts, in order of their slots."""
@@ -173,7 +180,7 @@ class Cluster(Part):
             }
         return {
             "cluster": self.name,
-            "network": {"hosts": str(self.network.hosts)},
+            "network": {"name": self.network_name, "hosts": str(self.network.hosts)},
             "hosts": hosts,
         }
 

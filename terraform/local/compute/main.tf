@@ -3,10 +3,6 @@ locals {
   gateway = cidrhost(var.network.hosts, 1)
   prefix  = split("/", var.network.hosts)[1]
 
-  # The name of a bridge has at most 15 characters.
-  short_name   = "${var.cluster}-net"
-  network_name = length(local.short_name) <= 15 ? local.short_name : "${substr(var.cluster, 0, 8)}-${substr(sha1(var.cluster), 0, 6)}"
-
   # What a kubelet needs of the container it lives in. On cgroup v1 `force` mounts cpu and cpuacct
   # apart, as runc wants them, and the devices lines let privileged pods start.
   raw_lxc = join("\n", concat(
@@ -31,7 +27,7 @@ locals {
 }
 
 resource "incus_network" "hosts" {
-  name        = local.network_name
+  name        = var.network.name
   description = "hosts of ${var.cluster}"
 
   config = {
@@ -66,7 +62,9 @@ resource "incus_instance" "host" {
         resize_rootfs   = false
         ssh_genkeytypes = ["ed25519"]
         users = [{
-          name                = "armillary"
+          name = "armillary"
+          # Not 1000, which users' pods run as: what breaks out of one must not be an administrator.
+          uid                 = 990
           shell               = "/bin/bash"
           sudo                = "ALL=(ALL) NOPASSWD:ALL"
           ssh_authorized_keys = [trimspace(var.ssh_public_key)]

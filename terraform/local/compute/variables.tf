@@ -15,10 +15,16 @@ variable "domain" {
 }
 
 variable "network" {
-  description = "Addresses of the hosts; the first one is the gateway."
+  description = "Name of the hosts' bridge, and their addresses; the first one is the gateway."
   type = object({
+    name  = string
     hosts = string
   })
+
+  validation {
+    condition     = length(var.network.name) <= 15
+    error_message = "The name of a bridge has at most 15 characters."
+  }
 
   validation {
     condition     = can(cidrhost(var.network.hosts, 1)) && !strcontains(var.network.hosts, ":")

@@ -1,0 +1,42 @@
+"""Where a cluster is reached: what `open`, `status` and the proof read."""
+
+from __future__ import annotations
+
+from armillary.files import write
+from armillary.models.cluster import Cluster
+from armillary.models.endpoints import Endpoint, Endpoints
+from armillary.paths import ClusterPaths
+
+
+def write_endpoints(paths: ClusterPaths, cluster: Cluster) -> None:
+    """Write endpoints.json of a cluster's state; secrets are named, not shown."""
+    found = [
+        Endpoint(
+            name="registry",
+            url=f"https://{cluster.registry}/",
+            login="push",
+            secret_ref="secrets.yml#registry.push.password",  # noqa: S106 - where it is, not what
+            description="The private image registry",
+        ),
+        Endpoint(
+            name="kubernetes",
+            url=f"https://api.{cluster.domain}:7443/",
+            secret_ref="kubeconfig",  # noqa: S106 - where it is, not what
+            description="The Kubernetes API",
+        ),
+    ]
+    hub = cluster.components.jupyterhub
+    if hub is not None:
+        first = hub.authenticator.users[0].name
+        found.insert(
+            0,
+            Endpoint(
+                name="hub",
+                url=f"https://hub.{cluster.domain}/",
+                login=first,
+                secret_ref=f"secrets.yml#jupyterhub.users.{first}",
+                description="JupyterHub",
+            ),
+        )
+    content = Endpoints(cluster=cluster.name, endpoints=found)
+    write(paths.endpoints, content.model_dump_json(indent=2) + "\n")
