@@ -116,9 +116,18 @@ def _shared(
         "armillary_worker_addresses": addresses["worker"],
         "armillary_artifacts": dict(artifacts),
         "armillary_images": dict(images),
+        "armillary_prefetch": _prefetch(cluster, images),
         "armillary_host_quirks": cloud.quirks(),
         "armillary_components": cluster.components.model_dump(mode="json", by_alias=True),
     }
+
+
+def _prefetch(cluster: Cluster, images: Mapping[str, str]) -> list[str]:
+    """Return the images of the cluster's registry that users' servers run."""
+    hub = cluster.components.jupyterhub
+    if hub is None:
+        return []
+    return sorted({images[each.image] for each in hub.profiles if each.image in images})
 
 
 def _dump(content: Mapping[str, Any]) -> str:

@@ -9,6 +9,8 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from armillary.files import read_yaml
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 # These end up in one -ldflags argument, where Go splits at spaces and takes quotes.
 Word = Annotated[str, StringConstraints(pattern=r"^[^\s'\"]+$")]
@@ -86,7 +88,7 @@ def load_manifest(root: Path) -> Manifest:
     """
     path = root / "artifacts" / "artifacts.yml"
     try:
-        manifest = Manifest.model_validate(yaml.safe_load(path.read_text()))
+        manifest = Manifest.model_validate(read_yaml(path))
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror}.") from error
     except yaml.YAMLError as error:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from armillary.artifacts.manifest import Manifest as Artifacts
 from armillary.artifacts.manifest import ManifestError as ArtifactManifestError
+from armillary.files import read_yaml
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
@@ -89,7 +90,7 @@ def load_manifest(root: Path, artifacts: Artifacts) -> Manifest:
     """
     path = root / "images" / "images.yml"
     try:
-        manifest = Manifest.model_validate(yaml.safe_load(path.read_text()))
+        manifest = Manifest.model_validate(read_yaml(path))
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror}.") from error
     except yaml.YAMLError as error:

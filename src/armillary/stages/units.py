@@ -23,7 +23,7 @@ PLATFORM = "platform"
 BALANCER = "balancer"
 BALANCER_ONLY = ("armillary_worker_addresses",)
 """What only the balancer is configured from: a worker more must not touch the hosts that are there."""
-PLATFORM_ONLY = ("armillary_images", "armillary_components")
+PLATFORM_ONLY = ("armillary_images", "armillary_components", "armillary_prefetch")
 """What no host is configured from."""
 
 

@@ -63,8 +63,10 @@ resource "incus_instance" "host" {
         ssh_genkeytypes = ["ed25519"]
         users = [{
           name = "armillary"
-          # Not 1000, which users' pods run as: what breaks out of one must not be an administrator.
+          # Neither user nor group 1000, which users' pods run as: what breaks out of one must not be
+          # an administrator.
           uid                 = 990
+          primary_group       = "users"
           shell               = "/bin/bash"
           sudo                = "ALL=(ALL) NOPASSWD:ALL"
           ssh_authorized_keys = [trimspace(var.ssh_public_key)]
