@@ -11,6 +11,7 @@ import yaml
 from armillary.clouds.contract import Cloud
 from armillary.files import write
 from armillary.models.cluster import Cluster
+from armillary.models.rules import DATA_MOUNT, HOMES
 from armillary.paths import ClusterPaths
 
 USER = "armillary"
@@ -116,9 +117,20 @@ def _shared(
         "armillary_worker_addresses": addresses["worker"],
         "armillary_artifacts": dict(artifacts),
         "armillary_images": dict(images),
+        "armillary_storage": _storage(cluster),
         "armillary_prefetch": _prefetch(cluster, images),
         "armillary_host_quirks": cloud.quirks(),
         "armillary_components": cluster.components.model_dump(mode="json", by_alias=True),
+    }
+
+
+def _storage(cluster: Cluster) -> dict[str, str]:
+    """Return where Kubernetes hosts keep volumes and homes; empty where no space is shared."""
+    shared = cluster.shared[HOMES].mount if HOMES in cluster.shared else ""
+    return {
+        "local": f"{DATA_MOUNT}/claims",
+        "shared": shared and f"{shared}/claims",
+        "homes": shared and f"{shared}/homes",
     }
 
 

@@ -64,7 +64,8 @@ def test_a_worker_more_touches_no_other_host(running: Lab, three_workers: Path) 
         assert conditions["Ready"] == "True"
         with kube.namespace("e2e") as namespace:
             image = running.inventory().image("debian")
-            kube.start_pod(namespace, "on-it", image, node="worker-3")
+            kube.claim(namespace, "own", "ReadWriteOnce")
+            kube.start_pod(namespace, "on-it", image, node="worker-3", claims={"own": "/data"})
             kube.running(namespace, "on-it")
     assert "Nothing to change" in running.invoke("plan", config=three_workers).stdout
 

@@ -162,6 +162,18 @@ class Kube:
         metadata = {"name": name, "labels": dict(labels or {})}
         self.core.create_namespaced_pod(namespace, {"metadata": metadata, "spec": spec})
 
+    def claim(self, namespace: str, name: str, mode: str, storage_class: str | None = None) -> None:
+        """Ask for a volume of 64 MiB; of the default class when none is named."""
+        spec: dict[str, Any] = {
+            "accessModes": [mode],
+            "resources": {"requests": {"storage": "64Mi"}},
+        }
+        if storage_class is not None:
+            spec["storageClassName"] = storage_class
+        self.core.create_namespaced_persistent_volume_claim(
+            namespace, {"metadata": {"name": name}, "spec": spec}
+        )
+
     def running(self, namespace: str, name: str, limit: float = 90) -> Any:
         """Wait until a pod is ready, and return it.
 
@@ -182,10 +194,12 @@ class Kube:
         return pod if pod.status.phase in ("Succeeded", "Failed") else None
 
     def story(self, namespace: str, pod: str) -> str:
-        """Return what Kubernetes warns of about a pod."""
-        found = self.core.list_namespaced_event(
-            namespace, field_selector=f"involvedObject.name={pod}"
-        ).items
+        """Return what Kubernetes says about a pod, and what it warns of in its namespace."""
+        found = [
+            event
+            for event in self.core.list_namespaced_event(namespace).items
+            if event.involved_object.name == pod or event.type == "Warning"
+        ]
         return "; ".join(f"{event.reason}: {event.message}" for event in found[-5:])
 
     def delete_pod(self, namespace: str, name: str, limit: float = 60) -> None:

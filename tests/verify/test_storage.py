@@ -42,7 +42,7 @@ def test_what_a_pod_wrote_another_reads(
 ) -> None:
     """On the default class: bound, written, the pod deleted, read; with the claim the data goes."""
     image = inventory.image("debian")
-    _claim(kube, namespace, "own", "ReadWriteOnce")
+    kube.claim(namespace, "own", "ReadWriteOnce")
     kube.start_pod(namespace, "writer", image, claims={"own": "/data"})
     host = kube.running(namespace, "writer").spec.node_name
     _write(kube, namespace, "writer", word)
@@ -55,6 +55,19 @@ def test_what_a_pod_wrote_another_reads(
     _gone_with_claim(kube, namespace, "own", volume, on_host, host, word)
 
 
+def test_every_worker_makes_volumes(kube: Kube, inventory: Inventory) -> None:
+    """Those that joined later too."""
+    workers = [host.name for host in inventory.of_role("worker")]
+    image = inventory.image("debian")
+    with kube.namespace() as namespace:
+        for worker in workers:
+            kube.claim(namespace, worker, "ReadWriteOnce")
+            kube.start_pod(namespace, worker, image, claims={worker: "/data"}, node=worker)
+        for worker in workers:
+            kube.running(namespace, worker)
+            _write(kube, namespace, worker, worker)
+
+
 def test_what_is_written_on_one_host_is_read_on_another(
     kube: Kube, namespace: str, inventory: Inventory, word: str, on_host: HostOf
 ) -> None:
@@ -63,7 +76,7 @@ def test_what_is_written_on_one_host_is_read_on_another(
     if len(workers) < 2:
         pytest.skip("there is one worker only, so nothing is shared between hosts")
     image = inventory.image("debian")
-    _claim(kube, namespace, "common", "ReadWriteMany", storage_class=SHARED)
+    kube.claim(namespace, "common", "ReadWriteMany", storage_class=SHARED)
     for pod, worker in (("here", workers[0]), ("there", workers[1])):
         kube.start_pod(namespace, pod, image, node=worker, claims={"common": "/data"})
     assert [kube.running(namespace, pod).spec.node_name for pod in ("here", "there")] == workers[:2]
@@ -75,21 +88,6 @@ def test_what_is_written_on_one_host_is_read_on_another(
     for pod in ("here", "there"):
         kube.delete_pod(namespace, pod)
     _gone_with_claim(kube, namespace, "common", volume, on_host, workers[0], word[::-1])
-
-
-def _claim(
-    kube: Kube, namespace: str, name: str, mode: str, storage_class: str | None = None
-) -> None:
-    """Ask for a volume; of the default class when none is named."""
-    spec: dict[str, Any] = {
-        "accessModes": [mode],
-        "resources": {"requests": {"storage": "64Mi"}},
-    }
-    if storage_class is not None:
-        spec["storageClassName"] = storage_class
-    kube.core.create_namespaced_persistent_volume_claim(
-        namespace, {"metadata": {"name": name}, "spec": spec}
-    )
 
 
 def _bound(kube: Kube, namespace: str, claim: str) -> Any:

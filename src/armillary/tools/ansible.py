@@ -101,6 +101,9 @@ def play(
     # Ansible is installed beside this interpreter, whose directory may not be on the PATH.
     environment = {
         "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
+        # In ansible.cfg too; here so that a person's own settings do not hide ours.
+        "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles"),
+        "ANSIBLE_LIBRARY": str(ANSIBLE / "plugins" / "modules"),
         "ANSIBLE_NOCOLOR": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
