@@ -8,14 +8,14 @@ import os
 import signal
 import subprocess
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import until
 
 from armillary.tools.incus import SOCKET, incus, query
 from armillary.tools.process import run
@@ -124,7 +124,7 @@ def named(prefix: str) -> dict[str, dict[str, Any]]:
 def clean(prefix: str) -> None:
     """Delete whatever of a test cluster is there, whoever made it."""
     assert prefix.startswith("tfp-")
-    wait_until(lambda: not _busy(prefix), 60, "Incus finishes what was begun")
+    until(lambda: not _busy(prefix), "Incus finishes what was begun", 60, pause=0.02)
     found = named(prefix)
     for kind in ("instance", "volume", "network"):
         keys = [key for key in found if key.startswith(kind)]
@@ -147,15 +147,6 @@ def _delete(key: str, item: dict[str, Any]) -> None:
 def _busy(prefix: str) -> bool:
     running = (query("/1.0/operations?recursion=1") or {}).get("running") or []
     return any(f"/{prefix}" in json.dumps(each.get("resources") or {}) for each in running)
-
-
-def wait_until(condition: Callable[[], Any], limit: float, what: str) -> Any:
-    """Return the condition's value once it is true; fail after `limit` seconds."""
-    deadline = time.monotonic() + limit
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {limit} s in vain until {what}"
-        time.sleep(0.02)
-    return value
 
 
 @contextmanager

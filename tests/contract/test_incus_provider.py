@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import until
 
 from armillary.gate import check_plan
 from armillary.incus_provider.api import Incus
@@ -29,7 +30,6 @@ from tests.contract.incus_lab import (
     providers,
     tiny_image,
     volume,
-    wait_until,
 )
 
 pytestmark = needs_incus
@@ -457,17 +457,18 @@ def _unfinished(world: World, hosts: int) -> Iterator[list[str]]:
 def _wait_midway(world: World) -> None:
     """Wait until the first instance is there, at best with Incus still at work on it."""
     incus = Incus()
-    wait_until(
+    until(
         lambda: any(f"/{world.name}-h" in url for url in incus.list("/1.0/instances")),
-        60,
         "an instance is being made",
+        60,
+        pause=0.02,
     )
 
 
 def _wait_two(world: World) -> None:
     """Wait until both creations under way have been told that they are running."""
     incus = Incus()
-    wait_until(
+    until(
         lambda: (
             sum(
                 each["status"] == "Running" and each["name"].startswith(f"{world.name}-h")
@@ -475,8 +476,9 @@ def _wait_two(world: World) -> None:
             )
             == 2
         ),
-        60,
         "two instances run",
+        60,
+        pause=0.02,
     )
 
 
@@ -527,7 +529,7 @@ def test_terraform_killed_midway(world: World) -> None:
         assert providers(terraform.pid)
         os.kill(terraform.pid, signal.SIGKILL)
         terraform.wait(10)
-        wait_until(lambda: not providers(terraform.pid), 5, "the provider notices and ends")
+        until(lambda: not providers(terraform.pid), "the provider notices and ends", 5, pause=0.02)
     _completes(world, hosts, {})
     assert any(
         event.kind == "note" and "an earlier run was killed (Apply of 20" in event
@@ -542,7 +544,7 @@ def test_caller_killed_midway(world: World) -> None:
             _wait_two(world)
             shell.kill()
             # Terraform stops by itself, in good order: all that was made is in the state.
-            wait_until(lambda: not providers(shell.pid), 30, "Terraform notices and ends")
+            until(lambda: not providers(shell.pid), "Terraform notices and ends", 30, pause=0.02)
         made = world.in_incus()
         assert len(made) == 3
         assert world.in_state() == made
