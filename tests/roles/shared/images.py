@@ -1,4 +1,4 @@
-"""Push images to a scenario's registry: `images.py FILE REGISTRY ADDRESS AUTHFILE CA IMAGE...`."""
+"""Push images to a scenario's registry: `images.py FILE REGISTRY ADDRESS AUTHFILE CA [IMAGE...]`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main(
     target: Path, registry: str, address: str, authfile: Path, ca: Path, names: list[str]
 ) -> None:
     """Build what is not in the cache, push it, and write armillary_images as JSON."""
-    images = push(build_all(names), registry, authfile=authfile, ca=ca, address=address)
+    images = push(build_all(names or None), registry, authfile=authfile, ca=ca, address=address)
     target.write_text(json.dumps(images))
 
 

@@ -111,6 +111,7 @@ func TestTheNewestSandboxOfAPodAndOfAnAddressIsRight(t *testing.T) {
 	now := time.Now()
 	for i, sandbox := range []struct{ uid, address string }{
 		{"old-pod", "10.1.0.1/24"}, {"rebooted", "10.1.0.2/24"}, {"new-pod", "10.1.0.1/24"}, {"rebooted", "10.1.0.3/24"},
+		{"new-pod", "127.0.0.1/8"}, {"rebooted", "127.0.0.1/8"}, // the runtime also attaches each pod to cni-loopback
 	} {
 		path := filepath.Join(directory, fmt.Sprintf("cbr0-%d-eth0", 9-i))
 		write(t, path, sandbox.uid, sandbox.address)

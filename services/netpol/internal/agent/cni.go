@@ -81,7 +81,8 @@ func readSandbox(path string) (uid types.UID, addresses []netip.Addr) {
 		}
 	}
 	for _, ip := range cached.Result.IPs {
-		if prefix, err := netip.ParsePrefix(ip.Address); err == nil {
+		// The runtime writes a file for a pod's loopback too, and sometimes after the one that counts.
+		if prefix, err := netip.ParsePrefix(ip.Address); err == nil && !prefix.Addr().IsLoopback() {
 			addresses = append(addresses, prefix.Addr())
 		}
 	}
