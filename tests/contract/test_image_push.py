@@ -239,7 +239,7 @@ def test_a_full_disk_is_said_and_with_room_the_push_goes_through(
     monkeypatch.setattr("armillary.images.publish.PAUSE", 0.01)
     with pytest.raises(ImageError, match=r"disk of the registry .* is full") as error:
         push(images, server.address, authfile=server.authfile(), ca=server.ca)
-    assert error.value.image == "etcd"
+    assert error.value.name == "etcd"
     # What was cut off is taken back: it would keep the disk full for days.
     left = [path for path in small_disk.rglob("_uploads/*/data") if path.stat().st_size]
     assert not left, error.value

@@ -30,7 +30,7 @@ from armillary.artifacts import (
     load_manifest,
     verify_artifact,
 )
-from armillary.artifacts.build import STAGING
+from armillary.building import STAGING
 from armillary.paths import ROOT
 from armillary.tools import go
 from armillary.tools.process import Completed
@@ -431,7 +431,7 @@ def test_a_module_that_go_sum_does_not_know_is_refused(
     with pytest.raises(ArtifactError) as caught:
         build_artifact(entry, cache=cache, root=root)
     error = caught.value
-    assert error.artifact == "hello"
+    assert error.name == "hello"
     assert "go build" in error.command
     assert "checksum mismatch" in error.last_lines
     assert len(error.last_lines.splitlines()) <= 20

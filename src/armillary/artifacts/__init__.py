@@ -10,7 +10,8 @@ from armillary.artifacts.build import (
     bundle_artifact,
     verify_artifact,
 )
-from armillary.artifacts.manifest import Artifact, Manifest, ManifestError, load_manifest
+from armillary.artifacts.manifest import Artifact, Manifest, load_manifest
+from armillary.manifests import ManifestError
 
 __all__ = [
     "Artifact",

@@ -10,29 +10,26 @@ never built again. It appears by one rename, when everything in it is done.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import gzip
 import hashlib
 import json
 import os
-import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from armillary.artifacts.manifest import Artifact, load_manifest
+from armillary.building import BuildError, hint, locked, replacing
 from armillary.paths import ROOT, cache_home
 from armillary.tools import go
 from armillary.tools.process import CommandError, CommandTimeout, Completed, tail
 
 # Part of every key: to be raised when this file or tools/go.py builds in another way.
 BUILDER_REVISION = 1
-STAGING = ".building-"
 MANIFEST = "manifest.json"
 
 Progress = Callable[[str], None]
@@ -69,23 +66,12 @@ HINTS = (
         "The machine ran out of memory. End other programs, then run the same command again.",
     ),
 )
-OTHERWISE = "Run the same command again after correcting this; what is built stays built."
 
 
-class ArtifactError(RuntimeError):
+class ArtifactError(BuildError):
     """An artifact could not be built."""
 
-    def __init__(self, artifact: str, what: str, hint: str, *, command: str = "", last: str = ""):
-        self.artifact = artifact
-        self.command = command
-        self.last_lines = last
-        self.hint = hint
-        parts = [f"Artifact {artifact}: {what}"]
-        if command:
-            parts.append(f"    $ {command}")
-        if last:
-            parts.append(last)
-        super().__init__("\n".join([*parts, hint]))
+    kind = "Artifact"
 
 
 @dataclass(frozen=True)
@@ -155,13 +141,10 @@ def build_artifact(
     if built := _cached(entry, home):
         return built
     home.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(home.parent / ".lock", lambda: progress(f"{entry.name}: another build is on")):
+    with locked(home.parent / ".lock", lambda: progress(f"{entry.name}: another build is on")):
         if built := _cached(entry, home):
             return built
-        for leftover in home.parent.glob(f"{STAGING}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=STAGING, dir=home.parent) as name:
-            staging = Path(name) / home.name
+        with replacing(home) as staging:
             digests = compile_artifact(
                 entry,
                 staging / "bin",
@@ -171,8 +154,6 @@ def build_artifact(
             )
             seconds = time.monotonic() - started
             _write_manifest(entry, staging, digests, round(seconds, 1))
-            shutil.rmtree(home, ignore_errors=True)
-            staging.rename(home)
     return BuiltArtifact(entry.name, entry.version, home.name, home / "bin", digests, True, seconds)
 
 
@@ -305,7 +286,7 @@ def bundle_artifact(
     """
     built = build_artifact(entry, cache=cache, root=root, progress=progress)
     bundle = built.bin_dir.parent / f"{entry.name}.tar.gz"
-    with _locked(built.bin_dir.parent.parent / ".lock", lambda: None):
+    with locked(built.bin_dir.parent.parent / ".lock"):
         if bundle.is_file():
             return bundle
         unfinished = bundle.with_suffix(".part")
@@ -373,14 +354,10 @@ def _write_manifest(
 
 def _failed(entry: Artifact, what: str, completed: Completed, caches: go.Caches) -> ArtifactError:
     """Turn a failed command into an error that says what to do next."""
-    printed = completed.stdout + completed.stderr
-    hint = next(
-        (text for marks, text in HINTS if any(mark in printed for mark in marks)), OTHERWISE
-    )
     return ArtifactError(
         entry.name,
         what,
-        hint.format(folder=entry.folder, cache=caches.packages),
+        hint(HINTS, completed).format(folder=entry.folder, cache=caches.packages),
         command=f"cd {entry.folder} && {' '.join(completed.argv)}",
         last=tail(completed),
     )
@@ -403,15 +380,3 @@ def _sources(folder: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock that ends with this process, however it ends."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

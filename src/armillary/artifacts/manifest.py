@@ -6,18 +6,13 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from armillary.files import read_yaml
+from armillary.manifests import ManifestError, read_manifest
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 # These end up in one -ldflags argument, where Go splits at spaces and takes quotes.
 Word = Annotated[str, StringConstraints(pattern=r"^[^\s'\"]+$")]
-
-
-class ManifestError(RuntimeError):
-    """artifacts.yml, or a folder it names, is not as it must be."""
 
 
 class Artifact(BaseModel):
@@ -87,18 +82,7 @@ def load_manifest(root: Path) -> Manifest:
         ManifestError: names the file, the field and what to change.
     """
     path = root / "artifacts" / "artifacts.yml"
-    try:
-        manifest = Manifest.model_validate(read_yaml(path))
-    except OSError as error:
-        raise ManifestError(f"{path}: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise ManifestError(f"{path} is no YAML: {error}") from error
-    except ValidationError as error:
-        wrong = "\n".join(
-            f"    {'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
-            for each in error.errors()
-        )
-        raise ManifestError(f"{path}:\n{wrong}") from error
+    manifest = read_manifest(path, Manifest)
     names = manifest.names()
     for name in names:
         if names.count(name) > 1:

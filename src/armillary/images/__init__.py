@@ -9,8 +9,9 @@ from armillary.images.build import (
     image_path,
     read_manifests,
 )
-from armillary.images.manifest import Image, Manifest, ManifestError, load_manifest
+from armillary.images.manifest import Image, Manifest, load_manifest
 from armillary.images.publish import push
+from armillary.manifests import ManifestError
 
 __all__ = [
     "BuiltImage",

@@ -12,13 +12,11 @@ built again. It appears by one rename, when everything in it is done.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from typing import Any
 from armillary.artifacts import artifact_key, build_artifact
 from armillary.artifacts import load_manifest as load_artifacts
 from armillary.artifacts.manifest import Manifest as Artifacts
+from armillary.building import OTHERWISE, BuildError, hint, locked, replacing
 from armillary.images.manifest import Image, Manifest, Rootfs, load_manifest
 from armillary.images.settings import (
     CACHE_INSIDE,
@@ -50,7 +49,6 @@ from armillary.tools.process import (
 # Part of every key: to be raised when this file, settings.py, tools/buildah.py or
 # tools/mmdebstrap.py build in another way.
 BUILDER_REVISION = 1
-STAGING = ".building-"
 RECORD = "armillary.json"
 TIMEOUT = 1800.0
 SUITE = "bookworm"
@@ -94,23 +92,12 @@ HINTS = (
         "Building images needs root, or a user with a range in /etc/subuid and the package uidmap.",
     ),
 )  # fmt: skip
-OTHERWISE = "Run the same command again after correcting this; what is built stays built."
 
 
-class ImageError(RuntimeError):
+class ImageError(BuildError):
     """An image could not be built or pushed."""
 
-    def __init__(self, image: str, what: str, hint: str, *, command: str = "", last: str = ""):
-        self.image = image
-        self.command = command
-        self.last_lines = last
-        self.hint = hint
-        parts = [f"Image {image}: {what}"]
-        if command:
-            parts.append(f"    $ {command}")
-        if last:
-            parts.append(last)
-        super().__init__("\n".join([*parts, hint]))
+    kind = "Image"
 
 
 @dataclass(frozen=True)
@@ -213,18 +200,12 @@ def build_image(
     versions = [artifacts.get(name).version for name in entry.binaries]
     storage = Storage(cache / "buildah")
     storage.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(storage.root / ".lock", lambda: progress(f"{entry.name}: another build is on")):
+    with locked(storage.root / ".lock", lambda: progress(f"{entry.name}: another build is on")):
         if built := _cached(entry, home):
             return built
         started = time.monotonic()
         home.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in home.parent.glob(f"{STAGING}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        with (
-            _explained(entry, cache),
-            tempfile.TemporaryDirectory(prefix=STAGING, dir=home.parent) as name,
-        ):
-            staging = Path(name) / home.name
+        with _explained(entry, cache), replacing(home) as staging:
             storage.prepare()
             try:
                 digest = _build(
@@ -244,8 +225,6 @@ def build_image(
                 "seconds": round(time.monotonic() - started, 1),
             }
             (staging / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-            shutil.rmtree(home, ignore_errors=True)
-            staging.rename(home)
     if found := _cached(entry, home, built=True):
         return found
     raise ImageError(entry.name, f"what was written to {home} is not whole.", OTHERWISE)
@@ -474,24 +453,10 @@ def _explained(entry: Image, cache: Path) -> Iterator[None]:
 
 
 def _failed(entry: Image, what: str, completed: Completed, cache: Path) -> ImageError:
-    printed = completed.stdout + completed.stderr
-    hint = next((text for marks, text in HINTS if any(each in printed for each in marks)), None)
     return ImageError(
         entry.name,
         what,
-        (hint or OTHERWISE).format(folder=entry.folder, cache=cache),
+        hint(HINTS, completed).format(folder=entry.folder, cache=cache),
         command=" ".join(completed.argv),
         last=tail(completed),
     )
-
-
-@contextlib.contextmanager
-def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock that ends with this process, however it ends."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from armillary.artifacts.manifest import Manifest as Artifacts
-from armillary.artifacts.manifest import ManifestError as ArtifactManifestError
-from armillary.files import read_yaml
+from armillary.manifests import ManifestError, read_manifest
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
@@ -18,10 +16,6 @@ Repository = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*$")
 ]
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w{][\w{}.-]{0,127}$")]
-
-
-class ManifestError(RuntimeError):
-    """images.yml, or a folder it names, is not as it must be."""
 
 
 class Rootfs(BaseModel):
@@ -89,18 +83,7 @@ def load_manifest(root: Path, artifacts: Artifacts) -> Manifest:
         ManifestError: names the file, the image, the field and what to change.
     """
     path = root / "images" / "images.yml"
-    try:
-        manifest = Manifest.model_validate(read_yaml(path))
-    except OSError as error:
-        raise ManifestError(f"{path}: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise ManifestError(f"{path} is no YAML: {error}") from error
-    except ValidationError as error:
-        wrong = "\n".join(
-            f"    {'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
-            for each in error.errors()
-        )
-        raise ManifestError(f"{path}:\n{wrong}") from error
+    manifest = read_manifest(path, Manifest)
     known: dict[str, Image] = {}
     references: dict[str, str] = {}
     for each in manifest.images:
@@ -139,7 +122,7 @@ def _tag(path: Path, entry: Image, artifacts: Artifacts) -> str:
     for name, binaries in entry.binaries.items():
         try:
             artifact = artifacts.get(name)
-        except ArtifactManifestError as error:
+        except ManifestError as error:
             raise ManifestError(f"{path}: {entry.name}: binaries.{name}: {error}") from error
         for binary in binaries:
             if binary not in artifact.binaries:
