@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -161,7 +162,7 @@ def test_facts_are_those_of_what_the_roots_use() -> None:
     ("path", "said"),
     [
         (("resources", PORT), f'does not support resource type "{PORT}"'),
-        (("data_sources", "openstack_images_image_v2"), "does not support data source"),
+        (("data_sources", "openstack_images_image_ids_v2"), "does not support data source"),
         (("resources", PORT, "attributes", "fixed_ip"), "does not expect an argument"),
         (("resources", VOLUME, "attributes", "enable_online_resize"), "enable_online_resize"),
     ],
@@ -344,6 +345,7 @@ def test_credentials_open_the_containers_alone_and_are_told_nobody(applied: Worl
 
 def test_second_plan_changes_nothing_and_the_checkout_is_left_alone(planned: World) -> None:
     before = {path: path.stat().st_mtime_ns for path in ROOTS.rglob("*")}
+    assert {path.suffix for path in before} == {"", ".tf"}
     assert not planned.plan("data").has_changes
     assert not planned.plan().has_changes
     assert {path: path.stat().st_mtime_ns for path in ROOTS.rglob("*")} == before
@@ -468,6 +470,13 @@ def test_hosts_stay_when_image_or_user_data_are_new_and_get_them_when_asked(runn
     assert after["image_id"] == "newer-1"
     assert "XY armillary" in after["user_data"]
     assert not running.plan().has_changes
+
+
+def test_hosts_stay_when_the_cloud_takes_their_image_away(running: World) -> None:
+    running.cloud.remove("openstack_images_image_v2", "image-1")
+    assert not running.plan().has_changes
+    (warning,) = [event for event in running.events if event.kind == "warning"]
+    assert "The cloud has no image debian-12. Hosts that are there stay as they are" in warning
 
 
 def test_down_leaves_data_and_what_was_there_before(running: World) -> None:
@@ -620,7 +629,8 @@ def test_subnet_of_another_range_is_named(world: World) -> None:
 
 def test_what_the_project_lacks_is_named(world: World) -> None:
     world.raw["openstack"] |= {"image": "debian-13", "external_network": "publik"}
-    _refused(world, "Your query returned no results", "debian-13", "publik")
+    _refused(world, "Your query returned no results", "publik")
+    assert [event for event in world.events if "The cloud has no image debian-13." in event]
 
 
 def test_wrong_variables_are_all_named(world: World) -> None:
@@ -704,6 +714,59 @@ def test_planted_mistakes_are_named(
     text = " ".join(str(refused.value).split())
     assert said in text
     assert path.name in text
+
+
+# --- where the provider comes from ------------------------------------------------------------
+
+
+def test_provider_is_taken_from_where_terraform_looks_and_pinned_for_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Terraform(ROOTS / "data", tmp_path / "a", providers=[provider(FACTS, tmp_path)])
+    served.init()
+    plugins = tmp_path / "home" / ".terraform.d" / "plugins"
+    shutil.copytree(served.directory / "mirror", plugins)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ARMILLARY_PYTHON", sys.executable)
+    monkeypatch.setenv("TF_DISABLE_PLUGIN_TLS", "1")
+    found = Terraform(ROOTS / "data", tmp_path / "b")
+    found.validate()
+    assert "h1:" in (found.directory / "root" / ".terraform.lock.hcl").read_text()
+
+    # Another package of the same version is not taken for it.
+    (program,) = [path for path in plugins.rglob("*") if path.is_file()]
+    program.write_text(program.read_text() + "# other\n")
+    (found.directory / "initialised").unlink()
+    with pytest.raises(TerraformError, match="checksum"):
+        found.init()
+
+
+def test_lock_file_of_a_release_does_not_bind_the_tests(tmp_path: Path) -> None:
+    released = tmp_path / "openstack" / "data"
+    shutil.copytree(ROOTS / "data", released)
+    lock = released / ".terraform.lock.hcl"
+    lock.write_text(
+        'provider "registry.terraform.io/terraform-provider-openstack/openstack" {\n'
+        '  version = "3.4.0"\n  hashes = ["h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]\n}\n'
+    )
+    before = lock.read_text()
+    Terraform(released, tmp_path / "state", providers=[provider(FACTS, tmp_path)]).validate()
+    assert lock.read_text() == before
+
+
+def test_a_provider_that_cannot_be_had_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    config = tmp_path / "closed.tfrc"
+    config.write_text(
+        f'provider_installation {{\n  filesystem_mirror {{\n    path = "{tmp_path}/empty"\n  }}\n}}\n'
+    )
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", str(config))
+    with pytest.raises(TerraformError) as refused:
+        Terraform(ROOTS / "data", tmp_path / "state").init()
+    assert "terraform-provider-openstack/openstack" in str(refused.value)
+    assert "~/.terraform.d/plugins here; docs/reference/openstack.md" in str(refused.value)
 
 
 # --- how fast ---------------------------------------------------------------------------------

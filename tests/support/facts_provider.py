@@ -231,19 +231,26 @@ class Service(rpc.ProviderServicer):  # type: ignore[misc]
 
     def ReadDataSource(self, request: Any, context: Any) -> Any:
         wanted = decode(request.config)
-        for found in self._objects.all(request.type_name):
+        found = [
+            each
+            for each in self._objects.all(request.type_name.replace("_ids_", "_"))
             if all(
-                value is None or name not in found or found[name] == value
+                value is None or name not in each or each[name] == value
                 for name, value in wanted.items()
-            ):
-                state = {
-                    name: found.get(name) if value is None else value
-                    for name, value in wanted.items()
-                }
-                return pb.ReadDataSource.Response(state=encode(state))
-        return pb.ReadDataSource.Response(
-            diagnostics=[_error(NOT_FOUND, f"{request.type_name} {wanted.get('name')}")]
-        )
+            )
+        ]
+        if "_ids_" in request.type_name:
+            known = {"id": "all", "ids": [each["id"] for each in found]}
+        elif found:
+            known = found[0]
+        else:
+            return pb.ReadDataSource.Response(
+                diagnostics=[_error(NOT_FOUND, f"{request.type_name} {wanted.get('name')}")]
+            )
+        state = {
+            name: known.get(name) if value is None else value for name, value in wanted.items()
+        }
+        return pb.ReadDataSource.Response(state=encode(state))
 
     def PlanResourceChange(self, request: Any, context: Any) -> Any:
         facts = self._facts["resources"][request.type_name]

@@ -72,6 +72,7 @@ provider_installation {{
   }}
 }}
 """
+_REGISTRY = "registry.terraform.io/"
 _LOCK_FILE = ".terraform.lock.hcl"
 _NO_PROVIDER = "Failed to query available provider packages"
 _GET_PROVIDER = """
@@ -113,7 +114,12 @@ class PythonProvider:
 
     def serves(self, versions: str) -> bool:
         """Tell whether the text of a root's versions.tf asks for it."""
-        return f'"{self.source.removeprefix("registry.terraform.io/")}"' in versions
+        return f'"{self.source.removeprefix(_REGISTRY)}"' in versions
+
+    @property
+    def plays(self) -> bool:
+        """Whether it stands in for one of the registry's, whose checksum a lock file has."""
+        return self.source.startswith(_REGISTRY)
 
 
 INCUS = PythonProvider(
@@ -285,11 +291,14 @@ class Terraform:
     ) -> None:
         self.root = root.resolve()
         self.directory = state_dir.resolve()
+        versions = self._sources("versions.tf")
+        self._served = [provider for provider in providers if provider.serves(versions)]
         # Terraform writes the lock file where it runs. A root that brings none is run by way of
         # links in the state directory: there the file pins this cluster to the provider it began
         # with, and the checkout stays as it is.
-        self._linked = not (self.root / _LOCK_FILE).exists()
-        self._providers = tuple(providers)
+        self._linked = not (self.root / _LOCK_FILE).exists() or any(
+            provider.plays for provider in self._served
+        )
         self.state_file = self.directory / "terraform.tfstate"
         self._on_event = on_event or _ignore
         self._program = self.directory / "bin" / "terraform"
@@ -470,18 +479,16 @@ class Terraform:
             "TF_IN_AUTOMATION": "1",
         }
         config_text = ""
-        versions = self._sources("versions.tf")
-        served = [provider for provider in self._providers if provider.serves(versions)]
-        if served:
+        if self._served:
             mirror = self.directory / "mirror"
-            for provider in served:
+            for provider in self._served:
                 package = mirror / provider.source / provider.version / _platform()
                 name = f"terraform-provider-{provider.source.rpartition('/')[2]}"
                 program = _PROVIDER.format(arguments=shlex.join(provider.arguments))
                 _write_program(package / name, program)
             config_text = _CLI_CONFIG.format(
                 path=json.dumps(str(mirror)),
-                sources=json.dumps([provider.source for provider in served]),
+                sources=json.dumps([provider.source for provider in self._served]),
             )
             config = self.directory / "terraform.rc"
             write_secret(config, config_text)

@@ -13,6 +13,8 @@ locals {
     })
   }
 
+  images = { for name, found in data.openstack_images_image_ids_v2.host : name => try(found.ids[0], null) }
+
   floating_ips = {
     for name, address in var.openstack.floating_ips :
     name => address == "new" ? openstack_networking_floatingip_v2.host[name].address : address
@@ -31,11 +33,20 @@ locals {
   }
 }
 
-data "openstack_images_image_v2" "host" {
+# Of all images of a name the newest, or null: hosts that are there need none, so that a cloud may
+# take an old image away.
+data "openstack_images_image_ids_v2" "host" {
   for_each = toset(distinct([for host in values(var.hosts) : host.image]))
 
-  name        = each.key
-  most_recent = true
+  name = each.key
+  sort = "created_at:desc"
+}
+
+check "images" {
+  assert {
+    condition     = alltrue([for id in values(local.images) : id != null])
+    error_message = "The cloud has no image ${join(" or ", [for name, id in local.images : name if id == null])}. Hosts that are there stay as they are; none can be made."
+  }
 }
 
 # Control planes that are added later must be in it with the first, which keeps its group for life:
@@ -61,7 +72,7 @@ resource "openstack_compute_instance_v2" "host" {
 
   name              = "${var.cluster}-${each.key}"
   flavor_name       = each.value.flavor
-  image_id          = var.openstack.boot_volume == null ? data.openstack_images_image_v2.host[each.value.image].id : null
+  image_id          = var.openstack.boot_volume == null ? local.images[each.value.image] : null
   availability_zone = var.openstack.availability_zone
   metadata          = { armillary-cluster = var.cluster_id, armillary-role = each.value.role }
   tags              = local.tags
@@ -95,7 +106,7 @@ resource "openstack_compute_instance_v2" "host" {
   dynamic "block_device" {
     for_each = var.openstack.boot_volume == null ? [] : [var.openstack.boot_volume]
     content {
-      uuid                  = data.openstack_images_image_v2.host[each.value.image].id
+      uuid                  = local.images[each.value.image]
       source_type           = "image"
       destination_type      = "volume"
       volume_size           = each.value.disk_gib
