@@ -333,6 +333,11 @@ def test_credentials_open_the_containers_alone_and_are_told_nobody(applied: Worl
     }
     outputs = applied.roots["data"].outputs()
     assert outputs["containers"] == {"archive": "science-archive"}
+    # A container that holds something is not deleted.
+    assert (
+        applied.one("openstack_objectstorage_container_v1", "science-archive")["force_destroy"]
+        is False
+    )
     secret = credential["secret"]
     assert outputs["credentials"]["application_credential"]["secret"] == secret
     (s3,) = applied.cloud.all("openstack_identity_ec2_credential_v3")
@@ -404,6 +409,11 @@ def test_volumes_grow_in_place(planned: World) -> None:
         ("science-homes", ("size",))
     ]
     assert check_plan(plan, set()) == []
+
+
+def test_zone_of_volumes_makes_none_anew(planned: World) -> None:
+    planned.raw["openstack"]["volume_availability_zone"] = "az2"
+    assert not planned.plan("data").has_changes
 
 
 @pytest.mark.parametrize(

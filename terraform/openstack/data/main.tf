@@ -18,8 +18,8 @@ resource "openstack_blockstorage_volume_v3" "this" {
   metadata             = local.metadata
 
   lifecycle {
-    # Where Cinder chose the zone, or a person moved the volume, it is never made anew for it.
-    ignore_changes = [availability_zone]
+    # A volume is never made anew for its zone; and drivers of Cinder write into the metadata, too.
+    ignore_changes = [availability_zone, metadata]
   }
 }
 
