@@ -25,6 +25,7 @@ from armillary.gate import check_plan
 from armillary.models.cluster import Cluster
 from armillary.models.quota import DEFAULT_RULES, DHCP_PORTS, quota_needed
 from armillary.paths import ROOT, ClusterPaths
+from armillary.tools.process import run
 from armillary.tools.terraform import Event, Plan, Terraform, TerraformError
 from tests.support.facts_provider import Objects
 from tests.support.openstack import FACTS, ROOTS, furnish, provider, roots, used
@@ -357,6 +358,15 @@ def test_second_plan_changes_nothing_and_the_checkout_is_left_alone(planned: Wor
     for terraform in planned.roots.values():
         assert terraform.directory.stat().st_mode & 0o777 == 0o700
         assert terraform.state_file.stat().st_mode & 0o077 == 0
+
+
+def test_the_same_terraform_can_be_used_by_hand(planned: World) -> None:
+    terraform = planned.roots["compute"]
+    program = str(terraform.directory / "bin" / "terraform")
+    shown = run([program, "state", "list"], timeout=60, cwd=terraform.root).stdout.splitlines()
+    assert shown == terraform.state_list()
+    assert host("worker-1") in shown
+    assert "valid" in run([program, "validate"], timeout=60, cwd=terraform.root).stdout
 
 
 def test_drift_is_seen_and_mended(running: World) -> None:

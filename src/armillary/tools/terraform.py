@@ -273,7 +273,7 @@ class Terraform:
 
     State, plans and variables are in `state_dir`, readable by the owner only; nothing is written
     beside the root's own files. `bin/terraform` in there is the same program with the same
-    settings, for use by hand in the root's directory.
+    settings and on the same root, for use by hand.
 
     Args:
         root: directory with the root's .tf files.
@@ -498,6 +498,7 @@ class Terraform:
         exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in settings.items())
         program = (
             f"#!/bin/sh\nunset TF_WORKSPACE TF_CLI_ARGS\n{exports}"
+            f"cd {shlex.quote(self._driver.working_dir)} || exit\n"
             f'exec {shlex.quote(sys.executable)} -m armillary.tools.terraform_cli "$@"\n'
         )
         _write_program(self._program, program)
