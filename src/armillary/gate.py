@@ -15,6 +15,13 @@ DATA = frozenset(
         "openstack_sharedfilesystem_share_v2",
     }
 )
+_DATA_NAMES = {
+    "openstack_objectstorage_container_v1": "container",
+    "openstack_sharedfilesystem_share_v2": "share",
+}
+
+#: What makes Nova stop a host, or write its disk anew, though Terraform calls it a change in place.
+INTERRUPTING = frozenset({"flavor_id", "flavor_name", "image_id", "image_name", "personality"})
 
 
 def check_plan(plan: Plan, allowed: AbstractSet[str]) -> list[str]:
@@ -33,11 +40,17 @@ def check_plan(plan: Plan, allowed: AbstractSet[str]) -> list[str]:
         for change in (*plan.deletes, *plan.replaces)
         if change.address not in allowed
         and (change.kind in DATA or (change.kind in HOSTS and not change.tainted))
+    ] + [
+        f"The host {change.name} would be stopped to change its {', '.join(stopping)}. Undo that "
+        "change, or have the host made anew with `--replace`."
+        for change in plan.updates
+        if change.kind in HOSTS and change.address not in allowed
+        if (stopping := sorted(INTERRUPTING.intersection(change.changed)))
     ]
 
 
 def _refusal(change: Change) -> str:
-    what = "host" if change.kind in HOSTS else "volume"
+    what = "host" if change.kind in HOSTS else _DATA_NAMES.get(change.kind, "volume")
     if change.action == "delete":
         return f"The {what} {change.name} would be deleted, which nobody asked for."
     if change.tainted:

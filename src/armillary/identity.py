@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 
 from armillary.files import write
@@ -20,6 +21,19 @@ def pinned(paths: ClusterPaths) -> dict[str, str] | None:
     except FileNotFoundError:
         return None
     return found
+
+
+def cluster_id(paths: ClusterPaths) -> str:
+    """Return the UUID that all that is made for the cluster bears; the first call makes it.
+
+    Names are not enough to know what is a cluster's own: in a shared project others may choose
+    them alike. The cluster's state directory must exist when the first call is made.
+    """
+    try:
+        return paths.cluster_id.read_text().strip()
+    except FileNotFoundError:
+        write(paths.cluster_id, f"{uuid.uuid4()}\n")
+    return paths.cluster_id.read_text().strip()
 
 
 def check(paths: ClusterPaths, cluster: str, identity: Mapping[str, str]) -> None:

@@ -42,6 +42,11 @@ class ClusterPaths:
         return self.root / "identity.json"
 
     @property
+    def cluster_id(self) -> Path:
+        """The UUID by which the cluster's own objects are known in a cloud others use too."""
+        return self.root / "cluster-id"
+
+    @property
     def applied(self) -> Path:
         """The cluster.yml of the last `up` that got past Terraform's plan."""
         return self.root / "applied.yml"

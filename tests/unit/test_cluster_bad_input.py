@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -60,13 +60,35 @@ components:
     culling: {idle: 1h}
 """
 
+OPENSTACK = (
+    GOOD.replace("cloud: local", "cloud: openstack")
+    .replace("  small: {", "  small: {name: m1.small, ")
+    .replace("  large: {", "  large: {name: m1.large, ")
+    .replace(
+        "flavors:\n",
+        """\
+openstack:
+  cloud: science
+  image: debian-12
+  external_network: public
+  dns_servers: [192.0.2.53]
+  floating_ips:
+    services-1: 198.51.100.7
+  access: bastion
+  allow_from: [192.0.2.0/24]
+  containers: [archive]
+flavors:
+""",
+    )
+)
+
 #: Stands in a case's text at the end of the line the problem must name.
 HERE = "  # <--"
 
 
 @dataclass(frozen=True)
 class Case:
-    """`old` of the good file becomes `new`; then the problem at HERE (or `line`) is expected."""
+    """`old` of the `base` becomes `new`; then the problem at HERE (or `line`) is expected."""
 
     id: str
     old: str
@@ -76,10 +98,11 @@ class Case:
     fix: str
     line: int = 0
     also: tuple[str, str] = ("", "")
+    base: str = field(default=GOOD, repr=False)
 
     @property
     def text(self) -> str:
-        text = GOOD
+        text = self.base
         for old, new in ((self.old, self.new), self.also):
             assert not old or text.count(old) == 1, f"{old!r} must be in the good file once"
             text = text.replace(old, new) if old else text
@@ -1084,6 +1107,262 @@ CASES = [
             ("1000h", "longer than 30 days", "`720h` or less"),
         )
     ),
+    # OpenStack
+    *(
+        Case(id, old, new, path, wrong, fix, line, base=OPENSTACK)
+        for id, old, new, path, wrong, fix, line in (
+            (
+                "openstack-flavor-unnamed",
+                "  small: {name: m1.small, cpus: 2, memory: 2GiB, disk: 10GiB}",
+                f"  small: {{cpus: 2, memory: 2GiB, disk: 10GiB}}{HERE}",
+                "flavors.small.name",
+                "`name` is missing: which flavor of the cloud it is",
+                "`openstack flavor list` shows and that has at least 2 processors, 2GiB and 10GiB",
+                0,
+            ),
+            (
+                "openstack-key-misspelt",
+                "  external_network: public",
+                f"  externalnetwork: public{HERE}",
+                "openstack.externalnetwork",
+                "Did you mean `external_network`?",
+                "write `external_network`",
+                0,
+            ),
+            (
+                "openstack-image-missing",
+                "  image: debian-12\n",
+                "",
+                "openstack.image",
+                "`image` is missing",
+                "add `image: debian-12`",
+                9,
+            ),
+            (
+                "openstack-name-empty",
+                "  image: debian-12",
+                f'  image: " "{HERE}',
+                "openstack.image",
+                "one line of 1 to 255 characters",
+                "as `openstack ... list` shows it",
+                0,
+            ),
+            (
+                "openstack-name-with-space",
+                "  cloud: science",
+                f'  cloud: "science "{HERE}',
+                "openstack.cloud",
+                "no space at its ends",
+                "write `science`",
+                0,
+            ),
+            (
+                "openstack-network-as-text",
+                "  external_network: public",
+                f"  external_network: public\n  network: science-net{HERE}",
+                "openstack.network",
+                "a mapping (`key: value`) is needed",
+                "write `{name: science-net, subnet: science-subnet}`",
+                0,
+            ),
+            (
+                "openstack-subnet-missing",
+                "  external_network: public",
+                f"  external_network: public\n  network: {{name: science-net}}{HERE}",
+                "openstack.network.subnet",
+                "`subnet` is missing",
+                "add `subnet: science-subnet`",
+                0,
+            ),
+            (
+                "openstack-dns-server",
+                "[192.0.2.53]",
+                f"[dns.example.org]{HERE}",
+                "openstack.dns_servers[0]",
+                "`dns.example.org` is not an IPv4 address",
+                "such as `192.0.2.53`",
+                0,
+            ),
+            (
+                "openstack-dns-server-twice",
+                "[192.0.2.53]",
+                f"[192.0.2.53, 192.0.2.53]{HERE}",
+                "openstack.dns_servers[1]",
+                "`192.0.2.53` is listed twice",
+                "take one of the two out",
+                0,
+            ),
+            (
+                "openstack-floating-ip-of-nobody",
+                "    services-1: 198.51.100.7",
+                f"    services: 198.51.100.7{HERE}",
+                "openstack.floating_ips.services",
+                "no host `services`. Did you mean `services-1`?",
+                "write one of the hosts: `services-1`, `control-1`",
+                0,
+            ),
+            (
+                "openstack-floating-ip-not-one",
+                "    services-1: 198.51.100.7",
+                f"    services-1: newer{HERE}",
+                "openstack.floating_ips.services-1",
+                "`newer` is neither `new` nor an IPv4 address",
+                "write `new`, or an address of the project",
+                0,
+            ),
+            (
+                "openstack-floating-ip-twice",
+                "    services-1: 198.51.100.7\n",
+                f"    services-1: 198.51.100.7\n    worker-1: 198.51.100.7{HERE}\n",
+                "openstack.floating_ips.worker-1",
+                "is the floating IP of `services-1` already",
+                "write `new`",
+                0,
+            ),
+            (
+                "openstack-access-unknown",
+                "  access: bastion",
+                f"  access: bastoin{HERE}",
+                "openstack.access",
+                "Did you mean `bastion`?",
+                "write `bastion` or `direct`",
+                0,
+            ),
+            (
+                "openstack-allow-from-host-bits",
+                "[192.0.2.0/24]",
+                f"[192.0.2.7/24]{HERE}",
+                "openstack.allow_from[0]",
+                "is not how the network is written",
+                "write `192.0.2.0/24`",
+                0,
+            ),
+            (
+                "openstack-allow-from-name",
+                "[192.0.2.0/24]",
+                f"[everybody]{HERE}",
+                "openstack.allow_from[0]",
+                "`everybody` is not an IPv4 network",
+                "or `192.0.2.7/32` for one address",
+                0,
+            ),
+            (
+                "openstack-allow-from-nobody",
+                "[192.0.2.0/24]",
+                f"[]{HERE}",
+                "openstack.allow_from",
+                "nobody could connect",
+                "or take the line out for all",
+                0,
+            ),
+            (
+                "openstack-load-balancer-unknown",
+                "  access: bastion",
+                f"  load_balancer: haproxy{HERE}",
+                "openstack.load_balancer",
+                "`haproxy` is not one of the choices",
+                "write `none` or `octavia`",
+                0,
+            ),
+            (
+                "openstack-policy-unknown",
+                "  access: bastion",
+                f"  server_group_policy: affinity{HERE}",
+                "openstack.server_group_policy",
+                "`affinity` is not one of the choices",
+                "`soft-anti-affinity` or `anti-affinity`",
+                0,
+            ),
+            (
+                "openstack-container-twice",
+                "  containers: [archive]",
+                f"  containers: [archive, archive]{HERE}",
+                "openstack.containers[1]",
+                "`archive` is listed twice",
+                "take one",
+                0,
+            ),
+            (
+                "openstack-container-name",
+                "  containers: [archive]",
+                f"  containers: [archive/raw]{HERE}",
+                "openstack.containers[0]",
+                "cannot be a name",
+                "write `archive-raw`",
+                0,
+            ),
+            (
+                "openstack-container-name-long",
+                "  containers: [archive]",
+                f"  containers: [{'c' * 60}]{HERE}",
+                "openstack.containers[0]",
+                "makes a name of 65 characters",
+                "shorten it by 2",
+                0,
+            ),
+            (
+                "openstack-s3-for-nothing",
+                "  containers: [archive]",
+                f"  s3: true{HERE}",
+                "openstack.s3",
+                "a credential for containers, and there are none",
+                "add `containers: [archive]`",
+                0,
+            ),
+            (
+                "openstack-boot-volume-as-bool",
+                "  access: bastion",
+                f"  boot_volume: true{HERE}",
+                "openstack.boot_volume",
+                "`true` is here, and a mapping",
+                "write `{type: ssd}`",
+                0,
+            ),
+            (
+                "openstack-exports-taken",
+                REGISTRY,
+                REGISTRY + f"      x: {{size: 1GiB, mount: /var/lib/armillary/exports}}{HERE}\n",
+                "hosts.services.volumes.x.mount",
+                "is where this host keeps the shared spaces it serves",
+                "such as `/srv/x`",
+                0,
+            ),
+        )
+    ),
+    Case(
+        "openstack-without-section",
+        OPENSTACK[OPENSTACK.index("openstack:\n") : OPENSTACK.index("flavors:\n")],
+        "",
+        "openstack",
+        "`openstack` is missing",
+        "add `openstack: {cloud: science, image: debian-12, external_network: public}`",
+        line=1,
+        base=OPENSTACK,
+    ),
+    Case(
+        "openstack-section-on-local",
+        "flavors:\n",
+        f"openstack: {{cloud: a, image: b, external_network: c}}{HERE}\nflavors:\n",
+        "openstack",
+        "the hosts come from cloud `local`",
+        "or write `cloud: openstack`",
+    ),
+    Case(
+        "flavor-name-on-local",
+        LARGE,
+        f"  large: {{name: m1.large, cpus: 2, memory: 6GiB, disk: 20GiB}}{HERE}",
+        "flavors.large.name",
+        "cloud `local` has no such names of flavors",
+        "take it out",
+    ),
+    Case(
+        "volume-type-on-local",
+        "  homes: {size: 50GiB, mount: /srv/shared}",
+        f"  homes: {{size: 50GiB, mount: /srv/shared, type: ssd}}{HERE}",
+        "shared.homes.type",
+        "cloud `local` has no such names of volume types",
+        "take it out",
+    ),
 ]
 
 
@@ -1093,9 +1372,9 @@ def problems_of(text: str) -> list[Problem]:
     return caught.value.problems
 
 
-def test_the_good_file_is_good() -> None:
-    cluster, _ = parse_cluster(GOOD)
-    assert cluster.name == "demo"
+def test_the_good_files_are_good() -> None:
+    for text in (GOOD, OPENSTACK):
+        assert parse_cluster(text)[0].name == "demo"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -19,6 +19,7 @@ from armillary.models.quantity import GIB, Duration, Size
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "inventories" / "local" / "cluster.yml"
+OPENSTACK = ROOT / "inventories" / "openstack" / "cluster.yml"
 SCHEMA = ROOT / "docs" / "reference" / "cluster.schema.json"
 
 
@@ -43,21 +44,23 @@ def test_sample_loads_and_has_the_hosts_it_shows() -> None:
     assert [host.name for host in cluster.workers()] == ["worker-1", "worker-2"]
 
 
-def test_sample_begins_with_the_schema_for_editors() -> None:
-    first = SAMPLE.read_text().split("\n", 1)[0]
+@pytest.mark.parametrize("sample", [SAMPLE, OPENSTACK], ids=lambda path: path.parent.name)
+def test_sample_begins_with_the_schema_for_editors(sample: Path) -> None:
+    first = sample.read_text().split("\n", 1)[0]
     name, _, reference = first.partition("=")
     assert name == "# yaml-language-server: $schema"
-    assert (SAMPLE.parent / reference).resolve() == SCHEMA
+    assert (sample.parent / reference).resolve() == SCHEMA
+    jsonschema.Draft202012Validator(json_schema()).validate(yaml.safe_load(sample.read_text()))
 
 
 def test_variables_of_the_data_root() -> None:
     assert load_cluster(SAMPLE).terraform_variables("data") == {
         "cluster": "local",
         "volumes": {
-            "services-1-registry": {"size_gib": 20, "shared": False},
-            "worker-1-data": {"size_gib": 20, "shared": False},
-            "worker-2-data": {"size_gib": 20, "shared": False},
-            "homes": {"size_gib": 50, "shared": True},
+            "services-1-registry": {"size_gib": 20, "shared": False, "type": None},
+            "worker-1-data": {"size_gib": 20, "shared": False, "type": None},
+            "worker-2-data": {"size_gib": 20, "shared": False, "type": None},
+            "homes": {"size_gib": 50, "shared": True, "type": None},
         },
     }
 
@@ -65,7 +68,12 @@ def test_variables_of_the_data_root() -> None:
 def test_variables_of_the_compute_root() -> None:
     variables = load_cluster(SAMPLE).terraform_variables("compute")
     assert variables["cluster"] == "local"
-    assert variables["network"] == {"name": "local-net", "hosts": "10.77.0.0/24"}
+    assert variables["network"] == {
+        "name": "local-net",
+        "hosts": "10.77.0.0/24",
+        "pods": "10.244.0.0/16",
+        "backend": "host-gw",
+    }
     assert list(variables["hosts"]) == ["services-1", "control-1", "worker-1", "worker-2"]
     assert variables["hosts"]["worker-2"] == {
         "role": "worker",
@@ -76,12 +84,62 @@ def test_variables_of_the_compute_root() -> None:
         "disk_gib": 20,
         "image": "armillary-host",
         "volumes": {
-            "data": {"volume": "worker-2-data", "mount": "/var/lib/armillary/data"},
-            "homes": {"volume": "homes", "mount": "/srv/shared"},
+            "data": {
+                "volume": "worker-2-data",
+                "mount": "/var/lib/armillary/data",
+                "shared": False,
+            },
+            "homes": {"volume": "homes", "mount": "/srv/shared", "shared": True},
         },
     }
     assert "homes" not in variables["hosts"]["services-1"]["volumes"]
     json.dumps(variables)
+
+
+def test_sample_of_openstack() -> None:
+    cluster = load_cluster(OPENSTACK)
+    assert {host.role for host in cluster.expanded_hosts()} == {
+        "services",
+        "control_plane",
+        "worker",
+    }
+    assert cluster.floating_ips() == {"services-1": "new"}
+    assert load_cluster(SAMPLE).floating_ips() == {}
+    compute = cluster.terraform_variables("compute")
+    assert compute["hosts"]["worker-1"]["flavor"] == "m1.large"
+    assert compute["hosts"]["worker-1"]["image"] == "debian-12"
+    assert compute["openstack"] == {
+        "cloud": "openstack",
+        "external_network": "public",
+        "network": None,
+        "dns_servers": [],
+        "availability_zone": None,
+        "access": "bastion",
+        "allow_from": ["0.0.0.0/0"],
+        "load_balancer": "none",
+        "server_group_policy": "soft-anti-affinity",
+        "boot_volume": None,
+        "exports": "/var/lib/armillary/exports",
+        "floating_ips": {"services-1": "new"},
+    }
+    data = cluster.terraform_variables("data")["openstack"]
+    assert data["cloud"] == "openstack"
+    json.dumps([compute, data])
+
+
+def test_volume_types_of_openstack() -> None:
+    raw = yaml.safe_load(OPENSTACK.read_text())
+    raw["openstack"] |= {"volume_type": "hdd", "boot_volume": {}}
+    raw["shared"]["homes"]["type"] = "ssd"
+    cluster = Cluster.model_validate(raw)
+    volumes = cluster.terraform_variables("data")["volumes"]
+    assert {key: volume["type"] for key, volume in volumes.items()} == {
+        "services-1-registry": "hdd",
+        "worker-1-data": "hdd",
+        "worker-2-data": "hdd",
+        "homes": "ssd",
+    }
+    assert cluster.terraform_variables("compute")["openstack"]["boot_volume"] == {"type": "hdd"}
 
 
 def test_every_volume_a_host_mounts_is_one_the_data_root_makes(raw: dict[str, Any]) -> None:
@@ -187,6 +245,8 @@ def test_schema_takes_the_sample(raw: dict[str, Any]) -> None:
         ("hosts", "worker", "volumes", "data"),
         ("shared", "homes"),
         ("images",),
+        ("openstack",),
+        ("openstack", "network"),
         ("components",),
         ("components", "jupyterhub"),
         ("components", "jupyterhub", "authenticator"),
@@ -196,6 +256,9 @@ def test_schema_takes_the_sample(raw: dict[str, Any]) -> None:
     ],
 )
 def test_schema_refuses_unknown_keys(raw: dict[str, Any], path: tuple[str | int, ...]) -> None:
+    if path[:1] == ("openstack",):
+        raw = yaml.safe_load(OPENSTACK.read_text())
+        raw["openstack"]["network"] = {"name": "n", "subnet": "s"}
     part: Any = raw
     for step in path:
         part = part[step]

@@ -46,6 +46,31 @@ def test_gate(kind: str, action: Action, tainted: bool, refused: bool) -> None:
     assert check_plan(plan, {f'{kind}.x["n"]'}) == []
 
 
+@pytest.mark.parametrize(
+    ("changed", "refused"),
+    [
+        (("flavor_name",), True),
+        (("image_id", "tags"), True),
+        (("tags", "metadata"), False),
+        ((), False),
+    ],
+)
+def test_change_in_place_that_stops_a_host(changed: tuple[str, ...], refused: bool) -> None:
+    kind = "openstack_compute_instance_v2"
+    change = Change(f'{kind}.host["w"]', kind, "science-w", "update", changed)
+    plan = Plan(Path("plan"), (change,))
+    refusals = check_plan(plan, set())
+    assert bool(refusals) == refused
+    assert all("science-w would be stopped to change its" in each for each in refusals)
+    assert check_plan(plan, {change.address}) == []
+
+
+def test_refusal_names_what_is_lost() -> None:
+    kind = "openstack_objectstorage_container_v1"
+    (refusal,) = check_plan(_plan(kind, "delete"), set())
+    assert refusal.startswith("The container local-n would be deleted")
+
+
 def test_refusal_names_what_forces() -> None:
     (refusal,) = check_plan(_plan(HOST, "replace"), {'incus_instance.x["other"]'})
     assert 'image: "a" -> "b"' in refusal

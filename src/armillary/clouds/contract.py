@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
+from armillary.paths import ClusterPaths
 
 Say = Callable[[str], None]
+Root = Literal["data", "compute"]
 
 
 class CloudError(RuntimeError):
@@ -19,6 +21,8 @@ class Cloud(Protocol):
     """One kind of place that hosts come from."""
 
     name: str
+    host_resource: str
+    """The type of Terraform's resource that is a host; the roots call it `host`, by hosts' names."""
 
     def preflight(self, cluster: Cluster) -> list[Check]:
         """Return every shortfall at once, before anything is touched."""
@@ -43,8 +47,8 @@ class Cloud(Protocol):
     def identity(self) -> dict[str, str]:
         """Return what tells this cloud from every other; a cluster is pinned to it."""
 
-    def variables(self) -> dict[str, Any]:
-        """Return the variables only this cloud's compute root knows."""
+    def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
+        """Return the variables that only this cloud's roots know and cluster.yml does not say."""
 
     def quirks(self) -> dict[str, bool]:
         """Return what roles must know of the hosts (`armillary_host_quirks`)."""

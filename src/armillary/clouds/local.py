@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from armillary.clouds import host_image, incusd
-from armillary.clouds.contract import CloudError, Say
+from armillary.clouds.contract import CloudError, Root, Say
 from armillary.files import write
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
+from armillary.paths import ClusterPaths
 from armillary.tools.incus import exec_in, installed, query, server
 from armillary.tools.process import CommandError, run
 
@@ -28,6 +29,7 @@ class Local:
     """Incus system containers as hosts."""
 
     name = "local"
+    host_resource = "incus_instance"
 
     def preflight(self, cluster: Cluster) -> list[Check]:
         """Check root, the release, disk, memory and the kernel."""
@@ -106,8 +108,8 @@ class Local:
             "machine": socket.gethostname(),
         }
 
-    def variables(self) -> dict[str, Any]:
-        return {"host_quirks": self.quirks()}
+    def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
+        return {"host_quirks": self.quirks()} if root == "compute" else {}
 
     def quirks(self) -> dict[str, bool]:
         """Return what this kernel and its control groups ask of the hosts."""

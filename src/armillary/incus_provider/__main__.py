@@ -12,9 +12,10 @@ def run() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    from armillary.incus_provider.plugin import main
+    from armillary.incus_provider.plugin import serve
+    from armillary.incus_provider.service import Service
 
-    main()
+    serve(Service())
 
 
 if __name__ == "__main__":

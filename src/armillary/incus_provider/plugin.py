@@ -20,8 +20,6 @@ import grpc  # type: ignore[import-untyped]
 from tf.gen import grpc_controller_pb2, grpc_controller_pb2_grpc, grpc_stdio_pb2_grpc
 from tf.gen import tfplugin_pb2_grpc as rpc
 
-from armillary.incus_provider.service import Service
-
 CORE_PROTOCOL = 1
 TERRAFORM_PROTOCOL = 6
 CALLS_AT_ONCE = 64
@@ -43,8 +41,8 @@ class _Stdio(grpc_stdio_pb2_grpc.GRPCStdioServicer):  # type: ignore[misc]
         return iter(())
 
 
-def main() -> None:
-    """Serve until Terraform says so, or is no more."""
+def serve(service: rpc.ProviderServicer) -> None:
+    """Answer Terraform's calls by `service` until Terraform says so, or is no more."""
     if COOKIE not in os.environ:
         sys.exit("This program is a Terraform provider: Terraform starts it, not you.")
     if os.environ.get("PLUGIN_CLIENT_CERT"):
@@ -60,11 +58,11 @@ def main() -> None:
             ("grpc.max_send_message_length", -1),
         ],
     )
-    rpc.add_ProviderServicer_to_server(Service(), server)
+    rpc.add_ProviderServicer_to_server(service, server)
     grpc_controller_pb2_grpc.add_GRPCControllerServicer_to_server(_Controller(ended), server)
     grpc_stdio_pb2_grpc.add_GRPCStdioServicer_to_server(_Stdio(), server)
     # mkdtemp makes it 0700: who may not enter the directory cannot connect.
-    directory = Path(tempfile.mkdtemp(prefix="armillary-incus-"))
+    directory = Path(tempfile.mkdtemp(prefix="armillary-provider-"))
     try:
         socket = directory / "plugin.sock"
         server.add_insecure_port(f"unix://{socket}")
@@ -72,7 +70,7 @@ def main() -> None:
         print(f"{CORE_PROTOCOL}|{TERRAFORM_PROTOCOL}|unix|{socket}|grpc|", flush=True)
         while not ended.wait(PARENT_CHECK_SECONDS):
             if os.getppid() != parent:
-                # Terraform was killed. What Incus has begun it finishes by itself, and the next
+                # Terraform was killed. What the cloud has begun it finishes by itself, and the next
                 # run adopts it; this process must not stay behind.
                 break
         server.stop(0.1).wait(1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from armillary.models.cluster import Cluster
-from armillary.models.parts import SharedSpace, Volume
+from armillary.models.parts import ExistingNetwork, SharedSpace, Volume
 from armillary.models.problem import Finding, Path, Positions, Problem, format_path
 from armillary.models.rules import slots
 
 _ANEW = (
-    "write `{}` again. For another one, make a new cluster beside this one (a directory of its own "
+    "{}. For another one, make a new cluster beside this one (a directory of its own "
     "under inventories/), move the data, and take this one down with `invoke down --with-data`"
 )
 
@@ -37,14 +37,27 @@ def _fixed_values(old: Cluster, new: Cluster) -> Iterator[Finding]:
         (("network", "hosts"), "all hosts would get other addresses, and etcd lose its members"),
         (("network", "pods"), "Kubernetes hosts keep the range they were given when they joined"),
         (("network", "services"), "the certificate of the API and DNS have the old range in them"),
+        (("openstack", "network"), "every host would be made anew in the other network"),
+        (
+            ("openstack", "external_network"),
+            "the router and every new floating IP would get other addresses",
+        ),
+        (
+            ("openstack", "server_group_policy"),
+            "a server group keeps its policy, and control planes their server group",
+        ),
     )
     for path, why in fixed:
-        before, after = _value(old, path), _value(new, path)
+        if path[0] == "openstack" and not (old.openstack and new.openstack):
+            continue  # another cloud, which is said already
+        before, after = _text(_value(old, path)), _text(_value(new, path))
         if before != after:
+            undo = f"write `{path[-1]}: {before}` again" if before else f"take `{path[-1]}` out"
             yield Finding(
                 path,
-                f"changed from `{before}` to `{after}` in a cluster that exists: {why}",
-                _ANEW.format(f"{path[-1]}: {before}"),
+                f"changed from `{before or 'nothing'}` to `{after or 'nothing'}` in a cluster that "
+                f"exists: {why}",
+                _ANEW.format(undo),
             )
 
 
@@ -53,6 +66,13 @@ def _value(cluster: Cluster, path: Path) -> object:
     for step in path:
         value = getattr(value, str(step))
     return value
+
+
+def _text(value: object) -> str:
+    """Write a value as cluster.yml has it; "" for one that is not there."""
+    if isinstance(value, ExistingNetwork):
+        return f"{{name: {value.name}, subnet: {value.subnet}}}"
+    return "" if value is None else str(value)
 
 
 def _fixed_groups(old: Cluster, new: Cluster) -> Iterator[Finding]:

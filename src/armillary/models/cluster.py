@@ -15,13 +15,14 @@ from armillary.models.parts import (
     HostGroup,
     Images,
     Network,
+    OpenStack,
     Part,
     Role,
     SharedSpace,
     Volume,
 )
 from armillary.models.problem import format_path
-from armillary.models.rules import Draft, check, host_names, shared_by, slots
+from armillary.models.rules import EXPORTS, Draft, check, host_names, shared_by, slots
 from armillary.models.values import Domain, Label
 
 #: The image that artifacts/ builds for hosts, under the name it has in Incus.
@@ -62,6 +63,12 @@ class Cluster(Part):
         examples=["science.example.org"],
     )
     network: Network = Field(description="Addresses.", examples=[{"hosts": "10.77.0.0/24"}])
+    openstack: OpenStack | None = Field(
+        default=None,
+        description="What an OpenStack cloud needs to know; required with cloud `openstack`, and "
+        "only there.",
+        examples=[{"cloud": "science", "image": "debian-12", "external_network": "public"}],
+    )
     flavors: dict[Label, Flavor] = Field(
         description="Sizes of hosts, by name.",
         examples=[{"worker": {"cpus": 2, "memory": "6GiB", "disk": "20GiB"}}],
@@ -135,53 +142,100 @@ class Cluster(Part):
         """The hosts users' servers run on."""
         return self._of_role("worker")
 
+    def floating_ips(self) -> dict[str, str]:
+        """The hosts with a floating IP: `new`, or an address; the services host is one of them.
+
+        Empty where the cloud has none.
+        """
+        if self.openstack is None:
+            return {}
+        return {self.services_host().name: "new", **self.openstack.floating_ips}
+
     def terraform_variables(
-        self, root: Literal["data", "compute"], *, image: str = LOCAL_HOST_IMAGE
+        self, root: Literal["data", "compute"], *, image: str | None = None
     ) -> dict[str, Any]:
         """Return the variables of a Terraform root, as terraform/*/`root`/variables.tf has them.
 
-        The caller adds to those of `compute`: `ssh_public_key`, and `data`, the output of the root
-        data. `image` is the name the cloud knows the hosts' image by.
+        The caller adds what is not in cluster.yml: the cloud's own (`Cloud.variables`), and to
+        those of `compute` `ssh_public_key`, and `data`, the output of the root data. `image` is
+        the name the cloud knows the hosts' image by; default: what cluster.yml says.
         """
-        return self._data_variables() if root == "data" else self._compute_variables(image)
+        if root == "data":
+            return self._data_variables()
+        return self._compute_variables(
+            image or (self.openstack.image if self.openstack else LOCAL_HOST_IMAGE)
+        )
 
     def _data_variables(self) -> dict[str, Any]:
         volumes = {
-            f"{host.name}-{name}": {"size_gib": volume.size.gib, "shared": False}
+            f"{host.name}-{name}": self._volume(volume, shared=False)
             for host in self.expanded_hosts()
             for name, volume in host.volumes.items()
         }
-        volumes |= {
-            name: {"size_gib": space.size.gib, "shared": True}
-            for name, space in self.shared.items()
-        }
-        return {"cluster": self.name, "volumes": volumes}
+        volumes |= {name: self._volume(space, shared=True) for name, space in self.shared.items()}
+        variables: dict[str, Any] = {"cluster": self.name, "volumes": volumes}
+        if self.openstack:
+            variables["openstack"] = {
+                "cloud": self.openstack.cloud,
+                "availability_zone": self.openstack.volume_availability_zone,
+                "containers": self.openstack.containers,
+                "s3": self.openstack.s3,
+            }
+        return variables
+
+    def _volume(self, volume: Volume | SharedSpace, *, shared: bool) -> dict[str, Any]:
+        default = self.openstack.volume_type if self.openstack else None
+        return {"size_gib": volume.size.gib, "shared": shared, "type": volume.type or default}
 
     def _compute_variables(self, image: str) -> dict[str, Any]:
         hosts = {}
         for host in self.expanded_hosts():
             volumes = {
-                name: {"volume": f"{host.name}-{name}", "mount": volume.mount}
+                name: {"volume": f"{host.name}-{name}", "mount": volume.mount, "shared": False}
                 for name, volume in host.volumes.items()
             }
             volumes |= {
-                name: {"volume": name, "mount": space.mount}
+                name: {"volume": name, "mount": space.mount, "shared": True}
                 for name, space in shared_by(self.hosts[host.group], self.shared).items()
             }
             hosts[host.name] = {
                 "role": host.role,
                 "slot": host.slot,
-                "flavor": host.flavor_name,
+                "flavor": host.flavor.name or host.flavor_name,
                 "cpus": host.flavor.cpus,
                 "memory_mib": host.flavor.memory.mib,
                 "disk_gib": host.flavor.disk.gib,
                 "image": image,
                 "volumes": volumes,
             }
-        return {
+        variables: dict[str, Any] = {
             "cluster": self.name,
-            "network": {"name": self.network_name, "hosts": str(self.network.hosts)},
+            "network": {
+                "name": self.network_name,
+                "hosts": str(self.network.hosts),
+                "pods": str(self.network.pods),
+                "backend": self.network.backend,
+            },
             "hosts": hosts,
+        }
+        if self.openstack:
+            variables["openstack"] = self._openstack_variables(self.openstack)
+        return variables
+
+    def _openstack_variables(self, settings: OpenStack) -> dict[str, Any]:
+        boot = settings.boot_volume
+        given = settings.model_dump(
+            mode="json",
+            include={
+                *("cloud", "external_network", "network", "dns_servers", "availability_zone"),
+                *("access", "allow_from", "load_balancer", "server_group_policy"),
+            },
+        )
+        return {
+            **given,
+            "boot_volume": boot and {"type": boot.type or settings.volume_type},
+            "exports": EXPORTS,
+            "floating_ips": self.floating_ips(),
         }
 
 

@@ -9,7 +9,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from armillary.models.problem import invalid
 from armillary.models.quantity import Duration, Size
 from armillary.models.values import (
+    Address4,
+    CloudName,
     DiskSize,
+    FloatingIp,
     IdleTime,
     Label,
     MemorySize,
@@ -17,6 +20,7 @@ from armillary.models.values import (
     Network4,
     NotebookImage,
     RootDiskSize,
+    SourceNetwork,
     Title,
     UserName,
     check_count,
@@ -76,7 +80,14 @@ class Network(Part):
 
 
 class Flavor(Part):
-    """The size of a host. On OpenStack, a flavor of this name must be there."""
+    """The size of a host. On OpenStack, what the cloud's own flavor must have at least."""
+
+    name: CloudName | None = Field(
+        default=None,
+        description="OpenStack's own name of the flavor (`openstack flavor list`). Required with "
+        "cloud `openstack`, and only there.",
+        examples=["m1.medium"],
+    )
 
     cpus: Annotated[int, AfterValidator(within(1, 512, "processors"))] = Field(
         description="Virtual processors.", examples=[2]
@@ -87,6 +98,13 @@ class Flavor(Part):
     )
 
 
+_VOLUME_TYPE = Field(
+    default=None,
+    description="A volume type of the cloud, in place of `openstack.volume_type`.",
+    examples=["ssd"],
+)
+
+
 class Volume(Part):
     """A disk that outlives the hosts."""
 
@@ -94,6 +112,7 @@ class Volume(Part):
     mount: MountPoint = Field(
         description="Where hosts have it, an absolute path.", examples=["/var/lib/armillary/data"]
     )
+    type: CloudName | None = _VOLUME_TYPE
 
 
 class HostGroup(Part):
@@ -127,6 +146,105 @@ class SharedSpace(Part):
     size: DiskSize = Field(description="It can grow later, never shrink.", examples=["50GiB"])
     mount: MountPoint = Field(
         description="Where hosts have it, an absolute path.", examples=["/srv/shared"]
+    )
+    type: CloudName | None = _VOLUME_TYPE
+
+
+class ExistingNetwork(Part):
+    """A network of the project that hosts are put into."""
+
+    name: CloudName = Field(description="The network's name.", examples=["science-net"])
+    subnet: CloudName = Field(
+        description="The name of its IPv4 subnet; `network.hosts` must be the subnet's range.",
+        examples=["science-subnet"],
+    )
+
+
+class BootVolume(Part):
+    """That hosts start from a volume instead of the disk of their flavor."""
+
+    type: CloudName | None = Field(
+        default=None,
+        description="A volume type of the cloud; default: `openstack.volume_type`.",
+        examples=["ssd"],
+    )
+
+
+class OpenStack(Part):
+    """What only an OpenStack cloud needs to know."""
+
+    cloud: CloudName = Field(
+        description="The entry of clouds.yaml with the address and the credentials.",
+        examples=["science"],
+    )
+    image: CloudName = Field(
+        description="The name of the image hosts start from: Debian 12 with cloud-init.",
+        examples=["debian-12"],
+    )
+    external_network: CloudName = Field(
+        description="The network floating IPs come from.", examples=["public"]
+    )
+    network: ExistingNetwork | None = Field(
+        default=None,
+        description="An existing network to use. Default: a network, a subnet and a router are "
+        "made.",
+        examples=[{"name": "science-net", "subnet": "science-subnet"}],
+    )
+    dns_servers: list[Address4] = Field(
+        default_factory=list,
+        description="DNS servers of the subnet that is made. Default: the cloud's own.",
+        examples=[["192.0.2.53"]],
+    )
+    availability_zone: CloudName | None = Field(
+        default=None, description="The hosts' zone. Default: Nova chooses.", examples=["nova"]
+    )
+    volume_availability_zone: CloudName | None = Field(
+        default=None, description="The volumes' zone. Default: Cinder chooses.", examples=["nova"]
+    )
+    boot_volume: BootVolume | None = Field(
+        default=None,
+        description="Start hosts from volumes. Default: from the disk of the flavor.",
+        examples=[{"type": "ssd"}],
+    )
+    volume_type: CloudName | None = Field(
+        default=None,
+        description="The type of volumes that name none themselves. Default: the cloud's own.",
+        examples=["ssd"],
+    )
+    floating_ips: dict[Label, FloatingIp] = Field(
+        default_factory=dict,
+        description="Hosts with a floating IP: `new`, or an address of the project, which stays "
+        "when the cluster goes. The services host always has one.",
+        examples=[{"services-1": "new"}],
+    )
+    access: Literal["bastion", "direct"] = Field(
+        default="bastion",
+        description="How ssh reaches hosts: through the services host (bastion), or each by its "
+        "own address (direct).",
+    )
+    allow_from: list[SourceNetwork] = Field(
+        default_factory=lambda: ["0.0.0.0/0"],
+        description="Networks that may connect to the open ports.",
+        examples=[["192.0.2.0/24"]],
+    )
+    load_balancer: Literal["none", "octavia"] = Field(
+        default="none",
+        description="What users and Kubernetes' API are reached through: the services host "
+        "(none), or a load balancer of Octavia.",
+    )
+    server_group_policy: Literal["soft-anti-affinity", "anti-affinity"] = Field(
+        default="soft-anti-affinity",
+        description="Whether control planes should (soft), or must, be on different hypervisors.",
+    )
+    containers: list[Label] = Field(
+        default_factory=list,
+        description="Containers in Swift, and an application credential that opens them alone.",
+        examples=[["archive"]],
+    )
+    s3: bool = Field(
+        default=False,
+        description="An EC2 credential too, for programs that speak S3. OpenStack cannot restrict "
+        "it to containers.",
     )
 
 

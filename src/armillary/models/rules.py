@@ -17,9 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 from armillary.models.parts import (
     FIRST_SLOT,
     Authenticator,
+    Cloud,
     Flavor,
     HostGroup,
     Network,
+    OpenStack,
     Profile,
     Role,
     SharedSpace,
@@ -39,6 +41,9 @@ REGISTRY_MOUNT = "/var/lib/registry"
 DATA_MOUNT = "/var/lib/armillary/data"
 #: The shared space users' homes are in.
 HOMES = "homes"
+
+#: Where the services host has the shared spaces of a cloud whose volumes one host alone can have.
+EXPORTS = "/var/lib/armillary/exports"
 
 #: A pod network has a /24 for each Kubernetes host (kubeadm's default node-cidr-mask-size).
 POD_PREFIX = 24
@@ -62,7 +67,10 @@ class Draft:
     """The well-formed parts of a cluster.yml; `*_complete` says that none of a kind is missing."""
 
     name: str | None = None
+    cloud: Cloud | None = None
     network: Network | None = None
+    openstack: OpenStack | None = None
+    openstack_there: bool = False
     flavors: Mapping[str, Flavor] = field(default_factory=dict)
     flavor_names: Sequence[str] | None = None
     hosts: Mapping[str, HostGroup] = field(default_factory=dict)
@@ -80,7 +88,10 @@ class Draft:
         hub = cluster.components.jupyterhub
         return cls(
             name=cluster.name,
+            cloud=cluster.cloud,
             network=cluster.network,
+            openstack=cluster.openstack,
+            openstack_there=cluster.openstack is not None,
             flavors=cluster.flavors,
             flavor_names=list(cluster.flavors),
             hosts=cluster.hosts,
@@ -106,7 +117,10 @@ class Draft:
         profiles = _valid(Profile, dict(enumerate(listed)) if isinstance(listed, list) else None)
         return cls(
             name=_try(Label, raw.get("name")),
+            cloud=_try(Cloud, raw.get("cloud")),
             network=_try(Network, raw.get("network")),
+            openstack=_try(OpenStack, raw.get("openstack")),
+            openstack_there="openstack" in raw,
             flavors=_valid(Flavor, flavors),
             flavor_names=list(flavors) if isinstance(flavors, dict) else None,
             hosts=hosts,
@@ -472,6 +486,137 @@ def _mounts_apart(draft: Draft) -> Iterator[Finding]:
             )
 
 
+# --- OpenStack --------------------------------------------------------------------------------
+
+
+def _openstack_where_it_belongs(draft: Draft) -> Iterator[Finding]:
+    if draft.cloud == "openstack" and not draft.openstack_there:
+        yield Finding(
+            ("openstack",),
+            "`openstack` is missing: the cloud's entry in clouds.yaml, image and network",
+            "add `openstack: {cloud: science, image: debian-12, external_network: public}` with "
+            "names of your cloud's",
+        )
+    if draft.cloud not in (None, "openstack"):
+        if draft.openstack_there:
+            yield Finding(
+                ("openstack",),
+                f"the hosts come from cloud `{draft.cloud}`, which takes nothing from here",
+                "take `openstack` out, or write `cloud: openstack`",
+            )
+        for path, what in _openstack_names(draft):
+            yield Finding(
+                path, f"cloud `{draft.cloud}` has no such names of {what}s", "take it out"
+            )
+
+
+def _openstack_names(draft: Draft) -> Iterator[tuple[Path, str]]:
+    """What names an object of OpenStack's outside of `openstack`."""
+    for name, flavor in draft.flavors.items():
+        if flavor.name is not None:
+            yield ("flavors", name, "name"), "flavor"
+    for name, group in draft.hosts.items():
+        for volume, part in group.volumes.items():
+            if part.type is not None:
+                yield ("hosts", name, "volumes", volume, "type"), "volume type"
+    for name, space in draft.shared.items():
+        if space.type is not None:
+            yield ("shared", name, "type"), "volume type"
+
+
+def _openstack_flavors_named(draft: Draft) -> Iterator[Finding]:
+    if draft.cloud != "openstack":
+        return
+    for name, flavor in draft.flavors.items():
+        if flavor.name is None:
+            yield Finding(
+                ("flavors", name, "name"),
+                "`name` is missing: which flavor of the cloud it is",
+                "add `name: m1.medium`, one that `openstack flavor list` shows and that has at "
+                f"least {flavor.cpus} processors, {flavor.memory} and {flavor.disk}",
+            )
+
+
+def _floating_ips_fit(draft: Draft) -> Iterator[Finding]:
+    if not draft.openstack or not draft.hosts_complete:
+        return
+    hosts = [host for name, group in draft.hosts.items() for host in host_names(name, group)]
+    owners: dict[str, str] = {}
+    for host, address in draft.openstack.floating_ips.items():
+        path: Path = ("openstack", "floating_ips", host)
+        if host not in hosts:
+            hint = closest(host, hosts) or closest(f"{host}-1", hosts)
+            yield Finding(
+                path,
+                f"no host `{host}`" + (f". Did you mean `{hint}`?" if hint else ""),
+                f"write one of the hosts: {', '.join(f'`{each}`' for each in hosts[:6])}",
+            )
+        if address in owners:
+            yield Finding(
+                path,
+                f"`{address}` is the floating IP of `{owners[address]}` already",
+                "write `new`, or another address of the project",
+            )
+        elif address != "new":
+            owners[address] = host
+
+
+def _lists_have_no_twins(draft: Draft) -> Iterator[Finding]:
+    if not draft.openstack:
+        return
+    for key in ("allow_from", "containers", "dns_servers"):
+        listed = getattr(draft.openstack, key)
+        for index, each in enumerate(listed):
+            if each in listed[:index]:
+                yield Finding(
+                    ("openstack", key, index),
+                    f"`{each}` is listed twice",
+                    "take one of the two out",
+                )
+
+
+def _open_to_somebody(draft: Draft) -> Iterator[Finding]:
+    if draft.openstack and not draft.openstack.allow_from:
+        yield Finding(
+            ("openstack", "allow_from"),
+            "nobody could connect, this machine neither",
+            "write the networks of your users and this machine's, or take the line out for all",
+        )
+
+
+def _containers_named_well(draft: Draft) -> Iterator[Finding]:
+    """Swift takes nearly every name; S3 takes 3 to 63 characters."""
+    if not draft.openstack:
+        return
+    for index, name in enumerate(draft.openstack.containers):
+        full = f"{draft.name}-{name}"
+        if draft.name is not None and len(full) > LABEL_LENGTH:
+            yield Finding(
+                ("openstack", "containers", index),
+                f"makes a name of {len(full)} characters; S3 takes {LABEL_LENGTH}",
+                f"shorten it by {len(full) - LABEL_LENGTH}",
+            )
+    if draft.openstack.s3 and not draft.openstack.containers:
+        yield Finding(
+            ("openstack", "s3"),
+            "a credential for containers, and there are none",
+            "add `containers: [archive]`, or take `s3` out",
+        )
+
+
+def _exports_stay_free(draft: Draft) -> Iterator[Finding]:
+    if draft.cloud != "openstack" or not draft.shared:
+        return
+    for name, group in draft.of_role("services").items():
+        for volume, part in group.volumes.items():
+            if f"{part.mount}/".startswith(f"{EXPORTS}/"):
+                yield Finding(
+                    ("hosts", name, "volumes", volume, "mount"),
+                    f"`{part.mount}` is where this host keeps the shared spaces it serves",
+                    f"write a directory of its own, such as `/srv/{volume}`",
+                )
+
+
 # --- components -------------------------------------------------------------------------------
 
 
@@ -622,6 +767,13 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _flavors_suffice,
     _volumes_needed,
     _mounts_apart,
+    _openstack_where_it_belongs,
+    _openstack_flavors_named,
+    _floating_ips_fit,
+    _lists_have_no_twins,
+    _open_to_somebody,
+    _containers_named_well,
+    _exports_stay_free,
     _homes_exist,
     _users_make_sense,
     _profiles_make_sense,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
@@ -149,6 +149,55 @@ def parse_network(value: object) -> IPv4Network:
             f"write a part of {', '.join(map(str, PRIVATE))}",
         )
     return network
+
+
+def check_source(value: str) -> str:
+    """Refuse what is not an IPv4 network to allow connections from; public ones are fine here."""
+    try:
+        network = IPv4Network(value, strict=False)
+    except ValueError as error:
+        raise invalid(
+            f"`{value}` is not an IPv4 network",
+            "write a CIDR such as `192.0.2.0/24`, or `192.0.2.7/32` for one address",
+        ) from error
+    if str(network) != value:
+        raise invalid(f"`{value}` is not how the network is written", f"write `{network}`")
+    return value
+
+
+def check_address(value: str) -> str:
+    """Refuse what is not one IPv4 address."""
+    try:
+        return str(IPv4Address(value))
+    except ValueError as error:
+        raise invalid(
+            f"`{value}` is not an IPv4 address", "write an address such as `192.0.2.53`"
+        ) from error
+
+
+def check_floating_ip(value: str) -> str:
+    """Refuse what is neither `new` nor one IPv4 address."""
+    if value == "new":
+        return value
+    try:
+        return str(IPv4Address(value))
+    except ValueError as error:
+        raise invalid(
+            f"`{value}` is neither `new` nor an IPv4 address",
+            "write `new`, or an address of the project (`openstack floating ip list`)",
+        ) from error
+
+
+def check_cloud_name(value: str) -> str:
+    """Refuse names that no object of a cloud has."""
+    if not value.strip() or value != value.strip() or len(value) > 255 or not value.isprintable():
+        raise invalid(
+            "a name in OpenStack is one line of 1 to 255 characters, no space at its ends",
+            f"write `{value.strip()}`"
+            if value.strip().isprintable() and value.strip()
+            else "write the name as `openstack ... list` shows it",
+        )
+    return value
 
 
 def check_mount(value: str) -> str:
@@ -311,6 +360,12 @@ Network4 = Annotated[
     BeforeValidator(parse_network),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]+(\\.[0-9]+){3}/[0-9]+$"}),
+]
+SourceNetwork = Annotated[str, AfterValidator(check_source)]
+Address4 = Annotated[str, AfterValidator(check_address)]
+FloatingIp = Annotated[str, AfterValidator(check_floating_ip)]
+CloudName = Annotated[
+    str, AfterValidator(check_cloud_name), Field(json_schema_extra={"maxLength": 255})
 ]
 MountPoint = Annotated[
     str, AfterValidator(check_mount), Field(json_schema_extra={"pattern": f"^{MOUNT}$"})

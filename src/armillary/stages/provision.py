@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from armillary import pki
-from armillary.clouds.contract import CloudError
+from armillary.clouds.contract import CloudError, Root
 from armillary.files import write
 from armillary.gate import check_plan
 from armillary.models.report import Check
@@ -17,7 +17,7 @@ from armillary.tools.process import CommandError, CommandTimeout
 from armillary.tools.terraform import Terraform, TerraformError
 
 VOLUMES = "volumes.json"
-INSTANCE = 'incus_instance.host["{}"]'
+ROOTS: tuple[Root, ...] = ("data", "compute")
 
 
 class Provision:
@@ -29,7 +29,7 @@ class Provision:
 
     def plan(self, context: Context) -> list[str]:
         lines: list[str] = []
-        for root in ("data", "compute"):
+        for root in ROOTS:
             terraform = _terraform(context, root)
             lines += terraform.plan(_variables(context, root)).summary()
         return lines
@@ -37,7 +37,7 @@ class Provision:
     def apply(self, context: Context) -> bool:
         changed = False
         try:
-            for root in ("data", "compute"):
+            for root in ROOTS:
                 terraform = _terraform(context, root)
                 context.say(f"terraform plan, {root}")
                 plan = terraform.plan(
@@ -108,7 +108,7 @@ def output(context: Context) -> dict[str, Any]:
     return found
 
 
-def _terraform(context: Context, root: str) -> Terraform:
+def _terraform(context: Context, root: Root) -> Terraform:
     terraform = Terraform(
         ROOT / "terraform" / context.cloud.name / root, context.paths.terraform / root
     )
@@ -116,15 +116,16 @@ def _terraform(context: Context, root: str) -> Terraform:
     return terraform
 
 
-def _variables(context: Context, root: str) -> dict[str, Any]:
+def _variables(context: Context, root: Root) -> dict[str, Any]:
     if root == "data":
         return {
             **context.cluster.terraform_variables("data"),
+            **context.cloud.variables(context.paths, "data"),
             "volumes": known_volumes(context),
         }
     return {
         **context.cluster.terraform_variables("compute"),
-        **context.cloud.variables(),
+        **context.cloud.variables(context.paths, "compute"),
         "domain": context.cluster.domain,
         "ssh_public_key": pki.ensure_ssh_key(context.paths, context.cluster.name),
         "data": {
@@ -195,9 +196,14 @@ def _leaving(context: Context) -> set[str]:
 
 def _replaced(context: Context) -> list[str]:
     """Return the addresses that --replace names and that are there."""
-    return [INSTANCE.format(name) for name in sorted(_leaving(context) & context.replace)]
+    return [_address(context, name) for name in sorted(_leaving(context) & context.replace)]
 
 
 def _asked_for(context: Context) -> set[str]:
     """Return the Terraform addresses of what the user asked to let go."""
-    return {INSTANCE.format(name) for name in _leaving(context)}
+    return {_address(context, name) for name in _leaving(context)}
+
+
+def _address(context: Context, host: str) -> str:
+    """Return Terraform's address of a host."""
+    return f'{context.cloud.host_resource}.host["{host}"]'

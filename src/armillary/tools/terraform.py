@@ -26,8 +26,6 @@ import python_terraform
 from armillary.files import write, write_secret
 from armillary.tools import process
 
-INCUS_PROVIDER = "terraform.local/armillary/incus"
-INCUS_PROVIDER_VERSION = "0.1.0"
 PLAN_SECONDS = 900.0
 APPLY_SECONDS = 3600.0
 LOCK_SECONDS = 120
@@ -55,25 +53,32 @@ _KINDS: dict[str, EventKind] = {
     "refresh_start": "refresh",
 }
 
-# What Terraform takes for the provider. The roots' .terraform.lock.hcl hold its checksum, so it is
-# the same on every machine, and another text needs another INCUS_PROVIDER_VERSION. Signals ignored
-# here stay ignored in what exec starts: the start of Python is covered too.
+# What Terraform takes for a provider of ours. The roots' .terraform.lock.hcl hold its checksum, so
+# it is the same on every machine, and another text needs another version. Signals ignored here
+# stay ignored in what exec starts: the start of Python is covered too.
 _PROVIDER = """\
 #!/bin/sh
 trap '' INT TERM
-exec "$ARMILLARY_PYTHON" -m armillary.incus_provider "$@"
+exec "$ARMILLARY_PYTHON" {arguments} "$@"
 """
 _CLI_CONFIG = """\
 provider_installation {{
   filesystem_mirror {{
     path    = {path}
-    include = ["terraform.local/*/*"]
+    include = {sources}
   }}
   direct {{
-    exclude = ["terraform.local/*/*"]
+    exclude = {sources}
   }}
 }}
 """
+_REGISTRY = "registry.terraform.io/"
+_LOCK_FILE = ".terraform.lock.hcl"
+_NO_PROVIDER = "Failed to query available provider packages"
+_GET_PROVIDER = """
+This machine cannot reach the registry Terraform takes the provider from. Where another can, have
+`terraform providers mirror DIRECTORY` run there, and put what it fetches under
+~/.terraform.d/plugins here; docs/reference/openstack.md says more."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,35 @@ class Diagnostic:
         lines = [f"{self.summary}{f' ({place})' if place else ''}"]
         lines += [f"    {line}" for line in self.detail.splitlines()]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class PythonProvider:
+    """A Terraform provider that Python runs, instead of one that Terraform downloads.
+
+    Attributes:
+        source: its full address, as a root's versions.tf has it or would have it with a host.
+        version: the version it passes for.
+        arguments: Python's arguments, such as `("-m", "armillary.incus_provider")`.
+    """
+
+    source: str
+    version: str
+    arguments: tuple[str, ...]
+
+    def serves(self, versions: str) -> bool:
+        """Tell whether the text of a root's versions.tf asks for it."""
+        return f'"{self.source.removeprefix(_REGISTRY)}"' in versions
+
+    @property
+    def plays(self) -> bool:
+        """Whether it stands in for one of the registry's, whose checksum a lock file has."""
+        return self.source.startswith(_REGISTRY)
+
+
+INCUS = PythonProvider(
+    "terraform.local/armillary/incus", "0.1.0", ("-m", "armillary.incus_provider")
+)
 
 
 class TerraformError(RuntimeError):
@@ -239,22 +273,37 @@ class Terraform:
 
     State, plans and variables are in `state_dir`, readable by the owner only; nothing is written
     beside the root's own files. `bin/terraform` in there is the same program with the same
-    settings, for use by hand in the root's directory.
+    settings and on the same root, for use by hand.
 
     Args:
         root: directory with the root's .tf files.
         state_dir: directory for this root of this cluster alone; made if it is not there.
         on_event: told of every step of every call; calls may be given another one.
+        providers: those that do not come from where Terraform looks by itself.
     """
 
-    def __init__(self, root: Path, state_dir: Path, on_event: OnEvent | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        state_dir: Path,
+        on_event: OnEvent | None = None,
+        providers: Iterable[PythonProvider] = (INCUS,),
+    ) -> None:
         self.root = root.resolve()
         self.directory = state_dir.resolve()
+        versions = self._sources("versions.tf")
+        self._served = [provider for provider in providers if provider.serves(versions)]
+        # Terraform writes the lock file where it runs. A root that brings none is run by way of
+        # links in the state directory: there the file pins this cluster to the provider it began
+        # with, and the checkout stays as it is.
+        self._linked = not (self.root / _LOCK_FILE).exists() or any(
+            provider.plays for provider in self._served
+        )
         self.state_file = self.directory / "terraform.tfstate"
         self._on_event = on_event or _ignore
         self._program = self.directory / "bin" / "terraform"
         self._driver = _Driver(
-            working_dir=str(self.root),
+            working_dir=str(self.directory / "root" if self._linked else self.root),
             terraform_bin_path=str(self._program),
             variables=None,
         )
@@ -267,6 +316,7 @@ class Terraform:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
+        self._link()
         launchers = self._write_launchers()
         key = hashlib.sha256((launchers + self._sources("versions.tf")).encode()).hexdigest()
         done = self.directory / "initialised"
@@ -407,6 +457,20 @@ class Terraform:
     def _sources(self, pattern: str) -> str:
         return "".join(path.read_text() for path in sorted(self.root.glob(pattern)))
 
+    def _link(self) -> None:
+        """Have links to the root's files, where Terraform runs by way of such."""
+        if not self._linked:
+            return
+        links = self.directory / "root"
+        links.mkdir(exist_ok=True)
+        wanted = {path.name: path for path in self.root.glob("*.tf")}
+        for link in links.glob("*.tf"):
+            if link.name not in wanted or link.readlink() != wanted[link.name]:
+                link.unlink()
+        for name, path in wanted.items():
+            if not (links / name).is_symlink():
+                (links / name).symlink_to(path)
+
     def _write_launchers(self) -> str:
         """Write the `terraform` program and what it needs; return all that was written."""
         settings = {
@@ -415,11 +479,17 @@ class Terraform:
             "TF_IN_AUTOMATION": "1",
         }
         config_text = ""
-        if INCUS_PROVIDER in self._sources("versions.tf"):
+        if self._served:
             mirror = self.directory / "mirror"
-            package = mirror / INCUS_PROVIDER / INCUS_PROVIDER_VERSION / _platform()
-            _write_program(package / "terraform-provider-incus", _PROVIDER)
-            config_text = _CLI_CONFIG.format(path=json.dumps(str(mirror)))
+            for provider in self._served:
+                package = mirror / provider.source / provider.version / _platform()
+                name = f"terraform-provider-{provider.source.rpartition('/')[2]}"
+                program = _PROVIDER.format(arguments=shlex.join(provider.arguments))
+                _write_program(package / name, program)
+            config_text = _CLI_CONFIG.format(
+                path=json.dumps(str(mirror)),
+                sources=json.dumps([provider.source for provider in self._served]),
+            )
             config = self.directory / "terraform.rc"
             write_secret(config, config_text)
             settings["ARMILLARY_PYTHON"] = sys.executable
@@ -428,6 +498,7 @@ class Terraform:
         exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in settings.items())
         program = (
             f"#!/bin/sh\nunset TF_WORKSPACE TF_CLI_ARGS\n{exports}"
+            f"cd {shlex.quote(self._driver.working_dir)} || exit\n"
             f'exec {shlex.quote(sys.executable)} -m armillary.tools.terraform_cli "$@"\n'
         )
         _write_program(self._program, program)
@@ -540,10 +611,11 @@ def _json_lines(text: str) -> list[dict[str, Any]]:
 def _diagnostic(item: Mapping[str, Any]) -> Diagnostic:
     place = item.get("range") or {}
     where = f"{place['filename']}:{place['start']['line']}" if place else ""
+    more = _GET_PROVIDER if item["summary"] == _NO_PROVIDER else ""
     return Diagnostic(
         item["severity"],
         item["summary"],
-        item.get("detail") or "",
+        (item.get("detail") or "") + more,
         item.get("address") or "",
         where,
     )
@@ -587,7 +659,8 @@ def _parse_plan(path: Path, shown: Mapping[str, Any], *, destroy: bool) -> Plan:
                 ),
                 forced_by=tuple(
                     _forcing(steps, before, after) for steps in change.get("replace_paths", [])
-                ),
+                )
+                or _triggering(item, shown),
                 tainted=item.get("action_reason") == "replace_because_tainted",
             )
         )
@@ -603,6 +676,23 @@ def _forcing(steps: list[Any], before: Any, after: Any) -> str:
         before = before[step] if isinstance(before, dict) and step in before else None
         after = after[step] if isinstance(after, dict) and step in after else None
     return f"{'.'.join(map(str, steps))}: {json.dumps(before)} -> {json.dumps(after)}"
+
+
+def _triggering(item: Mapping[str, Any], shown: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what made a `replace_triggered_by` fire: changed inputs of terraform_data of one key."""
+    if item.get("action_reason") != "replace_by_triggers":
+        return ()
+    pairs = (
+        ((each["change"].get(side) or {}).get("input") or {} for side in ("before", "after"))
+        for each in shown["resource_changes"]
+        if each["type"] == "terraform_data" and each.get("index") == item.get("index")
+    )
+    return tuple(
+        f"{key}: {json.dumps(before[key])} -> {json.dumps(after.get(key))}"
+        for before, after in pairs
+        for key in before
+        if before[key] != after.get(key)
+    )
 
 
 def _platform() -> str:

@@ -1,0 +1,94 @@
+"""What a cluster takes of a project's quotas. tests/contract compares it with what Terraform plans."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+import pytest
+import yaml
+
+from armillary.config import load_cluster
+from armillary.models.cluster import Cluster
+from armillary.models.quota import Quota, quota_needed
+from armillary.paths import ROOT
+
+SAMPLE = ROOT / "inventories/openstack/cluster.yml"
+PAGE = ROOT / "docs/reference/openstack.md"
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(SAMPLE.read_text())
+    return found
+
+
+def needed(raw: dict[str, Any]) -> Quota:
+    return quota_needed(Cluster.model_validate(raw))
+
+
+def test_page_has_the_figures_of_the_sample() -> None:
+    page = PAGE.read_text()
+    for name, value in asdict(quota_needed(load_cluster(SAMPLE))).items():
+        assert f"| `{name}` | {value} |" in page
+
+
+def test_a_worker_more(raw: dict[str, Any]) -> None:
+    before = asdict(needed(raw))
+    raw["hosts"]["worker"]["count"] += 1
+    after = asdict(needed(raw))
+    assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == {
+        "instances": 1,
+        "cores": 4,
+        "ram": 8192,
+        "volumes": 1,
+        "gigabytes": 50,
+        "ports": 1,
+    }
+
+
+def test_hosts_that_start_from_volumes(raw: dict[str, Any]) -> None:
+    before = needed(raw)
+    raw["openstack"]["boot_volume"] = {}
+    after = needed(raw)
+    assert after.volumes - before.volumes == 4
+    assert after.gigabytes - before.gigabytes == 4 * 20
+
+
+def test_existing_network(raw: dict[str, Any]) -> None:
+    raw["openstack"]["network"] = {"name": "n", "subnet": "s"}
+    found = needed(raw)
+    assert (found.networks, found.subnets, found.routers, found.ports) == (0, 0, 0, 4)
+
+
+def test_floating_ips_that_are_given_take_none(raw: dict[str, Any]) -> None:
+    raw["openstack"]["floating_ips"] = {"services-1": "198.51.100.7", "worker-1": "new"}
+    assert needed(raw).floating_ips == 1
+    del raw["openstack"]["floating_ips"]
+    assert needed(raw).floating_ips == 1
+
+
+def test_load_balancer_and_three_control_planes(raw: dict[str, Any]) -> None:
+    raw["openstack"]["load_balancer"] = "octavia"
+    raw["hosts"]["control"]["count"] = 3
+    found = needed(raw)
+    assert (found.load_balancers, found.listeners, found.pools, found.members) == (1, 2, 2, 5)
+    assert (found.floating_ips, found.server_group_members) == (2, 3)
+
+
+def test_rules_by_networks_that_may_connect(raw: dict[str, Any]) -> None:
+    one = needed(raw).security_group_rules
+    raw["openstack"]["allow_from"] = ["192.0.2.0/24", "198.51.100.0/24"]
+    assert needed(raw).security_group_rules == one + 4
+    raw["network"]["backend"] = "vxlan"
+    assert needed(raw).security_group_rules == one + 3
+
+
+def test_another_cloud_has_no_quotas() -> None:
+    with pytest.raises(ValueError, match="is not for OpenStack"):
+        quota_needed(load_cluster(ROOT / "inventories/local/cluster.yml"))
+
+
+def test_every_figure_is_a_whole_number(raw: dict[str, Any]) -> None:
+    found = needed(raw)
+    assert all(type(getattr(found, field.name)) is int for field in fields(found))
