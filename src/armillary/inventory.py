@@ -13,8 +13,8 @@ from armillary.files import write
 from armillary.models.cluster import Cluster
 from armillary.models.rules import DATA_MOUNT, HOMES
 from armillary.paths import ClusterPaths
+from armillary.ssh import USER
 
-USER = "armillary"
 GROUPS = {"services": "services", "control_plane": "control_plane", "worker": "workers"}
 
 
@@ -92,14 +92,7 @@ def _shared(
     return {
         "ansible_user": USER,
         "ansible_become": True,
-        "ansible_ssh_private_key_file": str(paths.private_key),
-        "ansible_ssh_common_args": " ".join(
-            [
-                f"-o UserKnownHostsFile={paths.known_hosts}",
-                "-o StrictHostKeyChecking=yes",
-                "-o IdentitiesOnly=yes",
-            ]
-        ),
+        "ansible_ssh_common_args": f"-F {paths.ssh_config}",
         "armillary_cluster": cluster.name,
         "armillary_domain": cluster.domain,
         "armillary_network": {

@@ -80,6 +80,11 @@ class ClusterPaths:
         return self.ssh / "known_hosts"
 
     @property
+    def ssh_config(self) -> Path:
+        """How the hosts are reached: `ssh -F FILE HOST`."""
+        return self.ssh / "config"
+
+    @property
     def terraform(self) -> Path:
         return self.root / "terraform"
 

@@ -21,16 +21,8 @@ DAEMON = Path("/usr/libexec/incus/incusd")
 PACKAGES = (
     "attr",
     "btrfs-progs",
-    "buildah",
     "dnsmasq-base",
-    "gcc",
-    "libc6-dev",
-    "libseccomp-dev",
-    "mmdebstrap",
     "nftables",
-    "openssh-client",
-    "pkg-config",
-    "skopeo",
     "squashfs-tools",
 )
 INCUS = ("incus", "incus-base", "incus-client")
@@ -48,12 +40,12 @@ def _record() -> Path:
 
 
 def install(progress: Callable[[str], None]) -> None:
-    """Install Incus and what the build needs from Debian, when any of it is missing."""
+    """Install Incus and what it needs from Debian, when any of it is missing."""
     needed = apt.missing(PACKAGES)
     wants_incus = apt.missing(INCUS)
     if not needed and not wants_incus:
         return
-    progress("installing Incus and the build tools from Debian")
+    progress("installing Incus from Debian")
     if wants_incus:
         apt.enable_backports(RELEASE)
     apt.update()

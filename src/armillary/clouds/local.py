@@ -10,16 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from armillary.clouds import host_image, incusd
+from armillary.clouds import builder, host_image, hosts_file, incusd
 from armillary.clouds.contract import CloudError, Root, Say
-from armillary.files import write
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
 from armillary.paths import ClusterPaths
 from armillary.tools.incus import exec_in, installed, query, server
 from armillary.tools.process import CommandError, run
 
-HOSTS_FILE = Path("/etc/hosts")
 DISK_GIB = 30
 MEMORY_GIB = 8
 BOOT_SECONDS = 90
@@ -76,6 +74,7 @@ class Local:
             say(doing)
 
         try:
+            builder.install(tell)
             incusd.install(tell)
             incusd.start(tell)
             free = shutil.disk_usage(_existing(Path("/var/lib/incus"))).free
@@ -144,12 +143,10 @@ class Local:
 
     def publish_names(self, cluster: Cluster, address: str) -> list[str]:
         """Keep a marked block of names in this machine's /etc/hosts."""
-        names = " ".join(f"{name}.{cluster.domain}" for name in ("hub", "registry", "api"))
-        _replace_block(cluster.name, f"{address} {names}")
-        return [f"{address} {names}"]
+        return hosts_file.publish(cluster, address)
 
     def withdraw_names(self, cluster: Cluster) -> None:
-        _replace_block(cluster.name, None)
+        hosts_file.withdraw(cluster)
 
     def tidy(self, *, data: bool) -> None:
         """Stop the daemon when no instance is left; with `data`, remove an empty pool as well."""
@@ -161,27 +158,6 @@ class Local:
         if data and not incusd.custom_volumes():
             incusd.remove_pool()
         incusd.stop()
-
-
-def _replace_block(cluster: str, line: str | None) -> None:
-    begin, end = f"# armillary {cluster}: begin", f"# armillary {cluster}: end"
-    kept: list[str] = []
-    inside = False
-    for each in HOSTS_FILE.read_text().splitlines():
-        if each == begin:
-            inside = True
-        elif each == end:
-            inside = False
-        elif not inside:
-            kept.append(each)
-    if line is not None:
-        kept += [begin, line, end]
-    text = "\n".join(kept) + "\n"
-    try:
-        write(HOSTS_FILE, text)
-    except OSError:
-        # Where /etc/hosts is a mount of its own it cannot be replaced, only rewritten.
-        HOSTS_FILE.write_text(text)
 
 
 def _os_release() -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from armillary import inventory, secrets
+from armillary import secrets
 from armillary.commands.common import CommandFailed, load
 from armillary.commands.up import show_access
 from armillary.stages.contract import Context
@@ -104,13 +104,4 @@ def _ssh(context: Context, host: str) -> list[str]:
         raise CommandFailed("There are no hosts yet; `invoke up` makes them.") from None
     if host not in hosts:
         raise CommandFailed(f"No host is called {host}. There are: {', '.join(sorted(hosts))}.")
-    return [
-        "ssh",
-        "-i",
-        str(context.paths.private_key),
-        "-o",
-        f"UserKnownHostsFile={context.paths.known_hosts}",
-        "-o",
-        "StrictHostKeyChecking=yes",
-        f"{inventory.USER}@{hosts[host]['access_address']}",
-    ]
+    return ["ssh", "-F", str(context.paths.ssh_config), host]

@@ -73,7 +73,7 @@ def load(cloud: str, cluster: str | None, say: Callable[[str], None] = lambda _:
         problems = check_change(applied(paths), wanted, positions)
         if problems:
             raise CommandFailed(str(ConfigError(problems)))
-    context = Context(wanted, path, paths, cloud_of(wanted.cloud), say)
+    context = Context(wanted, path, paths, cloud_of(wanted, paths), say)
     if identity.pinned(paths) is not None and context.cloud.ready():
         identity.check(paths, wanted.name, context.cloud.identity())
     return context

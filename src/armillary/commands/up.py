@@ -73,9 +73,8 @@ def up(
 def _provisioned(context: Context) -> None:
     """Remember what was asked for, and make its names known on this machine."""
     write(context.paths.applied, context.config.read_text())
-    services = context.cluster.services_host().name
-    address = output(context)["hosts"][services]["access_address"]
-    context.cloud.publish_names(context.cluster, address)
+    entry = output(context)["entry"]
+    context.cloud.publish_names(context.cluster, entry["floating_ip"] or entry["address"])
 
 
 def _apply(stage: Stage, context: Context, line: Line, again: str) -> None:

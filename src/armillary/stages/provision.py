@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from armillary import pki
+from armillary import pki, ssh
 from armillary.clouds.contract import CloudError, Root
 from armillary.files import write
 from armillary.gate import check_plan
@@ -88,13 +88,15 @@ class Provision:
             terraform.destroy(_variables(context, "data"), context.say)
 
     def _know_hosts(self, context: Context) -> None:
-        hosts = output(context)["hosts"]
+        found = output(context)
+        hosts = found["hosts"]
         try:
             keys = context.cloud.host_keys(hosts, context.say)
         except CloudError as error:
             raise StageError(str(error)) from error
         lines = [f"{hosts[name]['access_address']} {key}\n" for name, key in sorted(keys.items())]
         write(context.paths.known_hosts, "".join(lines), mode=0o600)
+        ssh.write_config(context.paths, found)
 
 
 def output(context: Context) -> dict[str, Any]:

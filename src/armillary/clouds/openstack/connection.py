@@ -5,9 +5,8 @@ from __future__ import annotations
 import openstack
 from keystoneauth1 import exceptions as keystone
 from openstack.config import OpenStackConfig
-from openstack.config import exceptions as configuration
 from openstack.connection import Connection
-from openstack.exceptions import SDKException
+from openstack.exceptions import ConfigException, SDKException
 
 from armillary.clouds.contract import CloudError
 
@@ -27,7 +26,7 @@ def connect(cloud: str) -> Connection:
     try:
         found = openstack.connect(cloud=cloud, app_name="armillary", api_timeout=SECONDS)
         found.authorize()
-    except configuration.ConfigException as error:
+    except ConfigException as error:
         raise CloudError(_no_entry(cloud, error)) from error
     except keystone.Unauthorized as error:
         raise CloudError(

@@ -1,0 +1,146 @@
+"""The `openstack` cloud: virtual machines in a project that clouds.yaml opens."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from openstack.connection import Connection
+from openstack.exceptions import SDKException
+
+from armillary.clouds import builder, hosts_file
+from armillary.clouds.contract import CloudError, Root, Say
+from armillary.clouds.openstack import objects
+from armillary.clouds.openstack.connection import connect
+from armillary.clouds.openstack.console import host_key
+from armillary.clouds.openstack.preflight import preflight
+from armillary.files import write
+from armillary.identity import cluster_id
+from armillary.models.cluster import Cluster
+from armillary.models.report import Check
+from armillary.paths import ClusterPaths
+
+BOOT_SECONDS = 900
+"""Until a host has printed its keys; a minute on usual machines, far more where processors are emulated."""
+LOOK_SECONDS = 3
+"""Between two looks at a console."""
+
+
+class OpenStack:
+    """Servers of Nova as hosts."""
+
+    name = "openstack"
+    host_resource = "openstack_compute_instance_v2"
+
+    def __init__(self, cluster: Cluster, paths: ClusterPaths) -> None:
+        if cluster.openstack is None:
+            raise CloudError(f"cluster `{cluster.name}` says nothing of OpenStack")
+        self.settings = cluster.openstack
+        self.paths = paths
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The project, signed in once.
+
+        Raises:
+            CloudError: there is no way in.
+        """
+        return connect(self.settings.cloud)
+
+    def preflight(self, cluster: Cluster) -> list[Check]:
+        """Check the way in, quotas, and that all that cluster.yml names is there."""
+        try:
+            connection = self.connection
+        except CloudError as error:
+            return [Check(name="clouds.yaml", ok=False, detail=str(error))]
+        made: dict[str, int] = {}
+        if self.paths.cluster_id.exists():
+            made = objects.taken(objects.of_cluster(connection, cluster_id(self.paths)))
+        return preflight(connection, cluster, made)
+
+    def prepare(self, say: Say) -> bool:
+        """Install what images and binaries are built with."""
+        return builder.install(say)
+
+    def wake(self, say: Say) -> None:
+        """Sign in."""
+        assert self.connection
+
+    def ready(self) -> bool:
+        """Tell whether the cloud lets us in."""
+        try:
+            return bool(self.connection)
+        except CloudError:
+            return False
+
+    def identity(self) -> dict[str, str]:
+        """Return address, project and region: another of any is another cloud."""
+        config = self.connection.config
+        return {
+            "cloud": self.name,
+            "auth_url": str(config.get_auth_args()["auth_url"]).rstrip("/"),
+            "project": str(self.connection.current_project_id),
+            "region": str(config.get_region_name() or ""),
+        }
+
+    def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
+        """Return the UUID that everything of the cluster bears."""
+        return {"cluster_id": cluster_id(paths)}
+
+    def quirks(self) -> dict[str, bool]:
+        """Return that hosts are machines with kernels of their own."""
+        return {
+            "in_container": False,
+            "cgroup_v1": False,
+            "restrict_oom_score_adj": False,
+            "no_conntrack_tuning": False,
+        }
+
+    def host_keys(self, hosts: Mapping[str, Any], say: Say) -> dict[str, str]:
+        """Read each new host's key off its console; logs are cut in time, so keys are remembered."""
+        record = self.paths.root / "host-keys.json"
+        try:
+            known: dict[str, str] = json.loads(record.read_text())
+        except (FileNotFoundError, ValueError):
+            known = {}
+        ids = {name: str(host["instance_id"]) for name, host in hosts.items()}
+        deadline = time.monotonic() + BOOT_SECONDS
+        while missing := [name for name, one in sorted(ids.items()) if one not in known]:
+            say(f"waiting for the ssh key of {', '.join(missing)} on the console")
+            for name in missing:
+                try:
+                    shown = self.connection.compute.get_server_console_output(ids[name])
+                except SDKException as error:
+                    raise CloudError(f"The console of {name} cannot be read: {error}") from error
+                if key := host_key(shown.get("output") or ""):
+                    known[ids[name]] = key
+                    write(record, json.dumps(known, indent=2, sort_keys=True) + "\n")
+            if any(one not in known for one in ids.values()):
+                if time.monotonic() > deadline:
+                    raise CloudError(
+                        f"{', '.join(missing)} printed no ssh key within {BOOT_SECONDS} s. "
+                        f"`openstack console log show {hosts[missing[0]]['instance_name']}` "
+                        "shows how far it came. Is cloud-init in the image?"
+                    )
+                time.sleep(LOOK_SECONDS)
+        kept = {one: key for one, key in known.items() if one in ids.values()}
+        write(record, json.dumps(kept, indent=2, sort_keys=True) + "\n")
+        return {name: kept[one] for name, one in ids.items()}
+
+    def publish_names(self, cluster: Cluster, address: str) -> list[str]:
+        """Have the names lead to the cluster here: by DNS where that is so already, else by /etc/hosts.
+
+        Raises:
+            CloudError: neither; says which line to add.
+        """
+        return hosts_file.publish(cluster, address)
+
+    def withdraw_names(self, cluster: Cluster) -> None:
+        """Take the names out of /etc/hosts, where they were put."""
+        hosts_file.withdraw(cluster)
+
+    def tidy(self, *, data: bool) -> None:
+        """Nothing runs on this machine for a project elsewhere."""

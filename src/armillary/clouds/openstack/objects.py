@@ -1,0 +1,142 @@
+"""What of Armillary's clusters is in a project, asked of the cloud and not of Terraform's state.
+
+Everything bears its cluster's UUID: as metadata, as a tag, or as the end of its name. Names alone are no proof: in a shared
+project others may choose them alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from openstack.connection import Connection
+
+KEY = "armillary-cluster"
+TAG = "armillary"
+_UUID = re.compile(r"-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$")
+
+
+@dataclass(frozen=True, order=True)
+class Thing:
+    """One object in the cloud."""
+
+    kind: str
+    """In OpenStack's words: server, volume, floating IP, ..."""
+    name: str
+    id: str
+    cluster_id: str
+    detail: Mapping[str, Any]
+
+
+def things(connection: Connection) -> list[Thing]:
+    """Return all that any cluster has in the project, sorted by kind and name.
+
+    Raises:
+        openstack.exceptions.SDKException: the cloud cannot be asked.
+    """
+    with ThreadPoolExecutor(len(_LISTS)) as pool:
+        found = pool.map(lambda item: list(_of_kind(connection, *item)), _LISTS.items())
+        return sorted(
+            (thing for some in found for thing in some), key=lambda each: (each.kind, each.name)
+        )
+
+
+def of_cluster(connection: Connection, cluster_id: str) -> list[Thing]:
+    """Return what a cluster has in the project."""
+    return [thing for thing in things(connection) if thing.cluster_id == cluster_id]
+
+
+def taken(found: Iterable[Thing]) -> dict[str, int]:
+    """Return how much of each quota these take, by the names of models/quota.py."""
+    counted = list(found)
+    kinds = {
+        "instances": "server",
+        "server_groups": "server group",
+        "volumes": "volume",
+        "networks": "network",
+        "subnets": "subnet",
+        "routers": "router",
+        "ports": "port",
+        "floating_ips": "floating IP",
+        "security_groups": "security group",
+        "load_balancers": "load balancer",
+    }
+    result = {quota: sum(each.kind == kind for each in counted) for quota, kind in kinds.items()}
+    for quota in ("cores", "ram", "gigabytes", "security_group_rules"):
+        result[quota] = sum(int(each.detail.get(quota, 0)) for each in counted)
+    return result
+
+
+def _of_kind(
+    connection: Connection, kind: str, look: Callable[[Connection], Iterable[Any]]
+) -> Iterator[Thing]:
+    for each in look(connection):
+        cluster_id = _cluster_of(each)
+        if cluster_id is not None:
+            yield Thing(kind, _name_of(each), str(each.id), cluster_id, _detail(kind, each))
+
+
+def _cluster_of(each: Any) -> str | None:
+    metadata = getattr(each, "metadata", None)
+    if isinstance(metadata, Mapping) and KEY in metadata:
+        return str(metadata[KEY])
+    for tag in getattr(each, "tags", None) or ():
+        key, _, value = str(tag).partition("=")
+        if key == KEY:
+            return value
+    in_name = _UUID.search(str(each.name or ""))
+    return in_name.group(1) if in_name else None
+
+
+def _name_of(each: Any) -> str:
+    return str(getattr(each, "floating_ip_address", None) or each.name or each.id)
+
+
+def _detail(kind: str, each: Any) -> dict[str, Any]:
+    if kind == "server":
+        return {"cores": each.flavor.vcpus or 0, "ram": each.flavor.ram or 0}
+    if kind == "volume":
+        return {"gigabytes": each.size}
+    if kind == "security group":
+        return {"security_group_rules": len(each.security_group_rules or ())}
+    return {}
+
+
+def _containers(connection: Connection) -> Iterator[Any]:
+    if not connection.has_service("object-store"):
+        return
+    for each in connection.object_store.containers():
+        yield connection.object_store.get_container_metadata(each.name)
+
+
+def _load_balancers(connection: Connection) -> Iterable[Any]:
+    return (
+        connection.load_balancer.load_balancers() if connection.has_service("load-balancer") else ()
+    )
+
+
+def _credentials(connection: Connection) -> Iterable[Any]:
+    # openstacksdk's types still allow for Keystone's version 2, which has none.
+    keystone: Any = connection.identity
+    found: Iterable[Any] = keystone.application_credentials(user=connection.current_user_id)
+    return found
+
+
+_LISTS: Mapping[str, Callable[[Connection], Iterable[Any]]] = {
+    "server": lambda at: at.compute.servers(details=True),
+    "server group": lambda at: at.compute.server_groups(),
+    "volume": lambda at: at.block_storage.volumes(details=True),
+    "snapshot": lambda at: at.block_storage.snapshots(details=True),
+    "network": lambda at: at.network.networks(tags=TAG),
+    "subnet": lambda at: at.network.subnets(tags=TAG),
+    "router": lambda at: at.network.routers(tags=TAG),
+    "port": lambda at: at.network.ports(tags=TAG),
+    "floating IP": lambda at: at.network.ips(tags=TAG),
+    "security group": lambda at: at.network.security_groups(tags=TAG),
+    "load balancer": _load_balancers,
+    "container": _containers,
+    "application credential": _credentials,
+}
