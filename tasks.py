@@ -116,6 +116,15 @@ def status(_, cloud="local", cluster=None, json=False):
     return status(CONSOLE, cloud=cloud, cluster=cluster, as_json=json)
 
 
+@task(help={**WHICH, "json": "Print one JSON object."})
+@_ends_well
+def doctor(_, cloud="local", cluster=None, json=False):
+    """Tell what this machine and the cloud lack for the cluster; make nothing."""
+    from armillary.commands.doctor import doctor
+
+    return doctor(CONSOLE, cloud=cloud, cluster=cluster, as_json=json)
+
+
 @task(name="open", help={**WHICH, "json": "Print one JSON object."})
 @_ends_well
 def open_(_, cloud="local", cluster=None, json=False):

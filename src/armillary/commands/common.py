@@ -14,9 +14,10 @@ from armillary.config import ConfigError, parse_cluster, read_cluster
 from armillary.models.change import check_change
 from armillary.models.cluster import Cluster
 from armillary.paths import ROOT, ClusterPaths
+from armillary.report.checks import GOOD, UNTOLD, WRONG
 from armillary.stages.contract import Context
 
-GOOD, WRONG, UNTOLD = 0, 1, 2
+__all__ = ["GOOD", "UNTOLD", "WRONG", "CommandFailed", "applied", "config_file", "load", "locked"]
 INVENTORIES = ROOT / "inventories"
 
 
