@@ -43,11 +43,11 @@ def connect(cloud: str) -> Connection:
 
 def _no_entry(cloud: str, error: Exception) -> str:
     config = OpenStackConfig()
-    names = ", ".join(sorted(config.get_cloud_names()))
-    if not names:
+    if config.config_filename is None:
         return (
-            f"There is no clouds.yaml with an entry `{cloud}`. Download one from the cloud's "
+            f"There is no clouds.yaml, and so no entry `{cloud}`. Download one from the cloud's "
             "dashboard (API access), and put it in ~/.config/openstack/ or name it in "
             "OS_CLIENT_CONFIG_FILE."
         )
-    return f"clouds.yaml ({config.config_filename}) has {names}, and for `{cloud}`: {error}"
+    names = ", ".join(sorted(set(config.get_cloud_names()) - {"defaults"}))
+    return f"{config.config_filename} has {names or 'no entry'}, and for `{cloud}`: {error}"
