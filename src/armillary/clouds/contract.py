@@ -61,6 +61,17 @@ class Cloud(Protocol):
             say: told what is waited for.
         """
 
+    def halt(self, hosts: Mapping[str, Any], say: Say) -> None:
+        """Shut hosts down in good order before they go: what they had written is on their volumes then.
+
+        Args:
+            hosts: those that go, of the `hosts` of Terraform's output `cluster`.
+            say: told what is waited for.
+
+        Raises:
+            CloudError: one does not stop.
+        """
+
     def publish_names(self, cluster: Cluster, address: str) -> list[str]:
         """Make the cluster's names known on this machine; return what a person should know."""
 

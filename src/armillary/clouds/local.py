@@ -141,6 +141,9 @@ class Local:
                 time.sleep(0.3)
         return keys
 
+    def halt(self, hosts: Mapping[str, Any], say: Say) -> None:
+        """Nothing to do: volumes are directories of this machine, which go on without the host."""
+
     def publish_names(self, cluster: Cluster, address: str) -> list[str]:
         """Keep a marked block of names in this machine's /etc/hosts."""
         return hosts_file.publish(cluster, address)

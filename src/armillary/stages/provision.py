@@ -79,6 +79,7 @@ class Provision:
     def destroy(self, context: Context) -> None:
         terraform = _terraform(context, "compute")
         if terraform.state_list():
+            context.cloud.halt(terraform.outputs().get("cluster", {}).get("hosts", {}), context.say)
             terraform.destroy(_variables(context, "compute"), context.say)
 
     def destroy_data(self, context: Context) -> None:
@@ -175,7 +176,8 @@ def _see_off(context: Context) -> None:
     """
     if not context.paths.kubeconfig.exists():
         return
-    for name in sorted(_leaving(context)):
+    leaving = _leaving(context)
+    for name in sorted(leaving):
         context.say(f"moving the pods of {name} elsewhere")
         try:
             see_off(context.paths.kubeconfig, name)

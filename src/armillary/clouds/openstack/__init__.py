@@ -25,6 +25,8 @@ from armillary.paths import ClusterPaths
 
 BOOT_SECONDS = 900
 """Until a host has printed its keys; a minute on usual machines, far more where processors are emulated."""
+HALT_SECONDS = 300
+"""Nova gives a guest a minute and then switches it off; emulated ones are slow to be told."""
 LOOK_SECONDS = 3
 """Between two looks at a console."""
 
@@ -129,6 +131,23 @@ class OpenStack:
         kept = {one: key for one, key in known.items() if one in ids.values()}
         write(record, json.dumps(kept, indent=2, sort_keys=True) + "\n")
         return {name: kept[one] for name, one in ids.items()}
+
+    def halt(self, hosts: Mapping[str, Any], say: Say) -> None:
+        """Stop servers, all at once. Terraform detaches volumes first, and would do so under mounted file systems."""
+        compute = self.connection.compute
+        servers = [compute.find_server(host["instance_id"]) for host in hosts.values()]
+        running = [server for server in servers if server and server.status == "ACTIVE"]
+        for server in running:
+            compute.stop_server(server)
+        for server in running:
+            say(f"waiting for {server.name} to stop")
+            try:
+                compute.wait_for_server(server, status="SHUTOFF", interval=2, wait=HALT_SECONDS)
+            except SDKException as error:
+                raise CloudError(
+                    f"{server.name} does not stop: {error}. `openstack console log show "
+                    f"{server.name}` shows why; `openstack server stop {server.name}` tries again."
+                ) from error
 
     def publish_names(self, cluster: Cluster, address: str) -> list[str]:
         """Have the names lead to the cluster here: by DNS where that is so already, else by /etc/hosts.
