@@ -169,23 +169,29 @@ def _keep(context: Context) -> None:
 
 
 def _see_off(context: Context) -> None:
-    """Empty the nodes that are about to go.
+    """Empty the nodes that are about to go, and shut the hosts down.
 
     Raises:
-        StageError: a pod would not leave.
+        StageError: a pod would not leave, or a host not stop.
     """
-    if not context.paths.kubeconfig.exists():
+    leaving = sorted(_leaving(context))
+    if not leaving:
         return
-    leaving = _leaving(context)
-    for name in sorted(leaving):
-        context.say(f"moving the pods of {name} elsewhere")
-        try:
-            see_off(context.paths.kubeconfig, name)
-        except (CommandError, CommandTimeout) as error:
-            raise StageError(
-                f"{name} could not be emptied: {error}",
-                fix="`invoke status` says what is wrong with Kubernetes; mend that first.",
-            ) from error
+    if context.paths.kubeconfig.exists():
+        for name in leaving:
+            context.say(f"moving the pods of {name} elsewhere")
+            try:
+                see_off(context.paths.kubeconfig, name)
+            except (CommandError, CommandTimeout) as error:
+                raise StageError(
+                    f"{name} could not be emptied: {error}",
+                    fix="`invoke status` says what is wrong with Kubernetes; mend that first.",
+                ) from error
+    hosts = output(context)["hosts"]
+    try:
+        context.cloud.halt({name: hosts[name] for name in leaving}, context.say)
+    except CloudError as error:
+        raise StageError(str(error)) from error
 
 
 def _leaving(context: Context) -> set[str]:
