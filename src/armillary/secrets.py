@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from armillary.files import write_secret
+from armillary.files import read_yaml, write_secret
 from armillary.models.cluster import Cluster
 from armillary.paths import ClusterPaths
 
@@ -44,7 +44,7 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
 def load(paths: ClusterPaths) -> dict[str, Any]:
     """Return the secrets there are; an empty mapping before the first `up`."""
     try:
-        content = yaml.safe_load(paths.secrets.read_text()) or {}
+        content = read_yaml(paths.secrets) or {}
     except FileNotFoundError:
         return {}
     found: dict[str, Any] = content.get("armillary_secrets", {})

@@ -27,7 +27,7 @@ from bench.figures import Report, percentile
 from bench.machine import commit, machine, memory_of, versions
 
 NAME = "bench"
-NETWORK = {"hosts": "10.79.0.0/24", "pods": "10.234.0.0/16", "services": "10.235.0.0/16"}
+NETWORK = {"hosts": "10.80.0.0/24", "pods": "10.234.0.0/16", "services": "10.235.0.0/16"}
 MOST_WORKERS = 6
 MEMORY_SAMPLES = 5
 

@@ -93,7 +93,7 @@ def _incus() -> dict[str, frozenset[str]]:
     }
     volumes = frozenset(
         volume["name"]
-        for pool in query("/1.0/storage-pools?recursion=1")
+        for pool in query("/1.0/storage-pools?recursion=1") or ()
         for volume in query(f"/1.0/storage-pools/{pool['name']}/volumes/custom?recursion=1")
     )
     return {**found, DATA: volumes}

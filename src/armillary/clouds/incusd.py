@@ -28,6 +28,8 @@ PACKAGES = (
 INCUS = ("incus", "incus-base", "incus-client")
 
 LOG = Path("/var/log/incus/incus.log")
+POOL_FILE = Path("/var/lib/incus/disks") / f"{POOL}.img"
+"""What the pool is kept in; it is there while any cluster has data."""
 STORAGE_PATH = Path("/var/lib/incus/storage-pools") / POOL
 
 

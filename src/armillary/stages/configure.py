@@ -83,7 +83,7 @@ class Configure:
         services = context.cluster.services_host().name
         hosts = [host for host in wanted.inventory.hosts if host in todo]
         kubernetes = [host for host in hosts if host != services]
-        ways = [BALANCER, services] if {BALANCER, services} & set(todo) else []
+        ways = [unit for unit in (BALANCER, services) if unit in todo]
         if ways and services not in hosts:
             hosts.append(services)
         known = {"armillary_registry_unchanged": services not in todo}

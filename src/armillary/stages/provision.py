@@ -120,15 +120,14 @@ def _terraform(context: Context, root: Root) -> Terraform:
 
 
 def _variables(context: Context, root: Root) -> dict[str, Any]:
+    known = {
+        **context.cluster.terraform_variables(root),
+        **context.cloud.variables(context.paths, root),
+    }
     if root == "data":
-        return {
-            **context.cluster.terraform_variables("data"),
-            **context.cloud.variables(context.paths, "data"),
-            "volumes": known_volumes(context),
-        }
+        return {**known, "volumes": known_volumes(context)}
     return {
-        **context.cluster.terraform_variables("compute"),
-        **context.cloud.variables(context.paths, "compute"),
+        **known,
         "domain": context.cluster.domain,
         "ssh_public_key": pki.ensure_ssh_key(context.paths, context.cluster.name),
         "data": {

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from armillary import secrets
-from armillary.files import write
+from armillary.files import read_yaml, write
 from armillary.inventory import Inventory
 from armillary.paths import ROOT, ClusterPaths
 
@@ -58,7 +56,7 @@ def _playbooks() -> tuple[str, str]:
 
     A role that site.yml has only on one side counts there alone; what roles include counts on both.
     """
-    plays = yaml.safe_load((ROOT / "ansible" / "site.yml").read_text())
+    plays = read_yaml(ROOT / "ansible" / "site.yml")
     named: dict[bool, set[Path]] = {True: set(), False: set()}
     for play in plays:
         roles = {ROOT / "ansible" / "roles" / role["role"] for role in play["roles"]}
