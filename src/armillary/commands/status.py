@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from armillary import status as look
 from armillary.commands.common import GOOD, UNTOLD, WRONG, load
+from armillary.models.report import Check
 from armillary.stages import record
 
 
@@ -25,20 +28,39 @@ def status(
     """
     context = load(cloud, cluster)
     checks = look.checks(context.paths, context.cluster)
-    code = GOOD
-    if any(check.ok is None for check in checks):
-        code = UNTOLD
-    if any(check.ok is False for check in checks):
-        code = WRONG
     if as_json:
-        answer = {
+        more = {
             "cluster": context.cluster.name,
-            "ok": {GOOD: True, WRONG: False, UNTOLD: None}[code],
-            "checks": [check.model_dump(mode="json") for check in checks],
             "last_run": record.history(context.paths)[-6:],
         }
-        console.print_json(json.dumps(answer))
-        return code
+        return print_json(console, checks, more)
+    code = print_table(console, checks)
+    if code == WRONG:
+        console.print("\n`invoke up` mends what differs from cluster.yml.")
+    return code
+
+
+def verdict(checks: Sequence[Check]) -> int:
+    """Return the exit code that checks come to."""
+    if any(check.ok is False for check in checks):
+        return WRONG
+    return UNTOLD if any(check.ok is None for check in checks) else GOOD
+
+
+def print_json(console: Console, checks: Sequence[Check], more: Mapping[str, Any]) -> int:
+    """Print checks as one JSON object, with what else is to be in it; return the exit code."""
+    code = verdict(checks)
+    answer = {
+        **more,
+        "ok": {GOOD: True, WRONG: False, UNTOLD: None}[code],
+        "checks": [check.model_dump(mode="json") for check in checks],
+    }
+    console.print_json(json.dumps(answer))
+    return code
+
+
+def print_table(console: Console, checks: Sequence[Check]) -> int:
+    """Print checks for people; return the exit code."""
     table = Table(box=None, padding=(0, 2), header_style="bold")
     for column in ("", "Part", "Since", "What is wrong"):
         table.add_column(column, overflow="fold")
@@ -47,6 +69,4 @@ def status(
         since = f"{check.since:%Y-%m-%d %H:%M}" if check.since else ""
         table.add_row(mark, check.name, since, "" if check.ok else check.detail)
     console.print(table)
-    if code == WRONG:
-        console.print("\n`invoke up` mends what differs from cluster.yml.")
-    return code
+    return verdict(checks)
