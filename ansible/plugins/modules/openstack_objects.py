@@ -268,7 +268,9 @@ class Objects:
                 found = None
             if found is None:
                 tied = {
-                    f"{part}_id": ids[wanted[part]] for part in ("kernel", "ramdisk") if wanted[part]
+                    f"{part}_id": ids[wanted[part]]
+                    for part in ("kernel", "ramdisk")
+                    if wanted[part]
                 }
                 found = glance.create_image(
                     name,
