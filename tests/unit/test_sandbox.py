@@ -14,7 +14,7 @@ from armillary.commands.sandbox import sandbox
 from armillary.commands.status import verdict
 from armillary.models.report import Check
 from armillary.paths import ClusterPaths
-from armillary.sandbox import container, guest, state
+from armillary.sandbox import checks, container, guest, state
 
 
 @pytest.fixture
@@ -111,3 +111,8 @@ def test_an_action_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None
 )
 def test_exit_codes(outcomes: list[bool | None], code: int) -> None:
     assert verdict([Check(name="part", ok=ok) for ok in outcomes]) == code
+
+
+def test_an_agent_that_never_came_is_missed() -> None:
+    heard = dict.fromkeys(checks.AGENTS[1:], True) | {checks.AGENTS[1]: False, "other": True}
+    assert [each.ok for each in checks.agents(heard)] == [False, False] + [True] * 7

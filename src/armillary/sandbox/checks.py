@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +26,19 @@ TIMEOUT = 15
 SERVICES = ROOT / "ansible" / "sandbox" / "group_vars" / "all.yml"
 ANSWERS = {200, 300, 401}
 """What a service's root says: its versions, or that it wants a token."""
+
+
+AGENTS = (
+    "nova-conductor",
+    "nova-scheduler",
+    "nova-compute",
+    "cinder-scheduler",
+    "cinder-volume",
+    "neutron-linuxbridge-agent",
+    "neutron-dhcp-agent",
+    "neutron-l3-agent",
+    "neutron-metadata-agent",
+)
 
 
 def go_directly() -> None:
@@ -80,25 +93,27 @@ def _agents(paths: ClusterPaths) -> list[Check]:
     """Ask Nova, Cinder and Neutron which of their parts they have heard from lately."""
     try:
         with connect(admin_clouds_file(paths), ADMIN["cloud"]) as cloud:
-            return [
-                *_parts((s.binary, s.state == "up") for s in cloud.compute.services()),
-                *_parts((s.binary, s.state == "up") for s in cloud.block_storage.services()),
-                *_parts((a.binary, a.is_alive) for a in cloud.network.agents()),
-            ]
+            heard = {
+                **{each.binary: each.state == "up" for each in cloud.compute.services()},
+                **{each.binary: each.state == "up" for each in cloud.block_storage.services()},
+                **{each.binary: each.is_alive for each in cloud.network.agents()},
+            }
     except (SDKException, ClientException, OSError) as error:
         return [Check(name="agents", ok=False, detail=f"Could not ask for them: {error}")]
+    return agents(heard)
 
 
-def _parts(found: Iterable[tuple[str, bool]]) -> list[Check]:
+def agents(heard: Mapping[str, bool]) -> list[Check]:
+    """Return a check for each agent that there has to be, from which of them are up."""
     return [
         Check(
             name=name,
-            ok=up,
+            ok=heard.get(name, False),
             detail=""
-            if up
-            else f"Not heard of lately; see `incus exec {NAME} journalctl -u {name}`",
+            if heard.get(name)
+            else f"Not heard of lately; see `incus exec {NAME} journalctl -u {name}`.",
         )
-        for name, up in found
+        for name in AGENTS
     ]
 
 
