@@ -9,7 +9,7 @@ ssh_pwauth: false
 package_update: false
 apt_preserve_sources_list: true
 manage_etc_hosts: true
-# There is no package `locales`, without which cloud-init ends in an error.
+# Making a locale takes long on emulated processors.
 locale: false
 CLOUD
 # The whole disk is one file system: kernel and initrd come from Glance, so there is no boot loader.
