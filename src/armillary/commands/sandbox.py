@@ -150,7 +150,7 @@ def _wait(paths: ClusterPaths, say: Callable[[str], None]) -> bool:
 def _down(console: Console) -> int:
     paths = state.sandbox_paths()
     local = Local()
-    if not paths.root.exists() and not local.ready():
+    if not paths.root.exists() and not (local.ready() and container.state()):
         console.print("There is no sandbox: nothing to take down.")
         return 0
     progress = Progress(console, "Taking down the sandbox")
