@@ -180,3 +180,15 @@ def bench(_, cold=False, spawns=20):
     from armillary.commands.bench import bench
 
     return bench(cold=cold, spawns=spawns)
+
+
+@task(
+    positional=["action"],
+    help={"action": "up, down or status.", "json": "With status: print one JSON object."},
+)
+@_ends_well
+def sandbox(_, action, json=False):
+    """Make, show or remove a disposable OpenStack on this machine: sandbox up, sandbox status."""
+    from armillary.commands.sandbox import sandbox
+
+    return sandbox(CONSOLE, action, as_json=json)

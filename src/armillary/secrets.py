@@ -24,7 +24,7 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
     users = {user.name for user in jupyterhub.authenticator.users} if jupyterhub else set()
     wanted = {
         "registry": {
-            account: registry.get(account) or {"username": account, "password": _password()}
+            account: registry.get(account) or {"username": account, "password": new_password()}
             for account in ("push", "pull")
         },
         "jupyterhub": {
@@ -33,7 +33,9 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
             "crypt_key": hub.get("crypt_key") or secrets.token_hex(32),
             "users": {
                 **hub.get("users", {}),
-                **{name: hub.get("users", {}).get(name) or _password() for name in sorted(users)},
+                **{
+                    name: hub.get("users", {}).get(name) or new_password() for name in sorted(users)
+                },
             },
         },
     }
@@ -51,6 +53,6 @@ def load(paths: ClusterPaths) -> dict[str, Any]:
     return found
 
 
-def _password() -> str:
+def new_password() -> str:
     """Return a password of 116 bits that survives being read out over a telephone."""
     return "".join(secrets.choice(ALPHABET) for _ in range(WORD_LENGTH))

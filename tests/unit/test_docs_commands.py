@@ -28,6 +28,9 @@ BY_HAND = {
     "pre-commit install": "changes the checkout's git hooks",
     "bash .ci/run": "is what runs all of them",
     "invoke bench": "takes an hour; its parts are tested in tests/unit/test_bench.py",
+    "invoke sandbox": "makes an OpenStack; its parts are tested in tests/unit/test_sandbox.py",
+    "pytest tests/sandbox": "needs the sandbox",
+    "export OS_": "is for the shell of whom it is shown to",
 }
 """Commands that no test runs, and why."""
 VALUES = {"HOST": "worker-1", "USER": "astronomer", "COMPONENT": "hub", "COMMAND": "up"}

@@ -31,7 +31,7 @@ class Local:
     name = "local"
     host_resource = "incus_instance"
 
-    def preflight(self, cluster: Cluster) -> list[Check]:
+    def preflight(self, cluster: Cluster | None = None) -> list[Check]:
         """Check root, the release, disk, memory and the kernel."""
         release = _os_release()
         free = shutil.disk_usage(_existing(Path("/var/lib/incus"))).free / 2**30

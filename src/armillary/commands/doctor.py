@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from rich.console import Console
 
 from armillary.commands.common import load
-from armillary.report.checks import ANSWERS, GOOD, table, verdict
+from armillary.report.checks import GOOD, show
 
 
 def doctor(
@@ -23,13 +21,8 @@ def doctor(
     """
     context = load(cloud, cluster)
     checks = context.cloud.preflight(context.cluster)
-    code = verdict(checks)
-    if as_json:
-        found = [check.model_dump(mode="json") for check in checks]
-        answer = {"cluster": context.cluster.name, "ok": ANSWERS[code], "checks": found}
-        console.print_json(json.dumps(answer))
-        return code
-    console.print(table(checks, since=False))
-    if code == GOOD:
+    about = {"cluster": context.cluster.name}
+    code = show(console, checks, about if as_json else None, since=False)
+    if code == GOOD and not as_json:
         console.print("\nNothing is missing.")
     return code

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from rich.console import Console
 
 from armillary import status as look
 from armillary.commands.common import load
-from armillary.report.checks import ANSWERS, WRONG, table, verdict
+from armillary.report.checks import WRONG, show
 from armillary.stages import record
 
 
@@ -25,17 +23,8 @@ def status(
     """
     context = load(cloud, cluster)
     checks = look.checks(context.paths, context.cluster)
-    code = verdict(checks)
-    if as_json:
-        answer = {
-            "cluster": context.cluster.name,
-            "ok": ANSWERS[code],
-            "checks": [check.model_dump(mode="json") for check in checks],
-            "last_run": record.history(context.paths)[-6:],
-        }
-        console.print_json(json.dumps(answer))
-        return code
-    console.print(table(checks))
-    if code == WRONG:
+    about = {"cluster": context.cluster.name, "last_run": record.history(context.paths)[-6:]}
+    code = show(console, checks, about if as_json else None)
+    if code == WRONG and not as_json:
         console.print("\n`invoke up` mends what differs from cluster.yml.")
     return code

@@ -139,10 +139,14 @@ WIDE = 250
 
 def show_access(console: Console, context: Context) -> None:
     """Print where a cluster is reached, in lines that are never folded: they are there to be copied."""
-    wide = Console(
+    wide(console).print(_access_table(context))
+
+
+def wide(console: Console) -> Console:
+    """Return a console that prints to the same place and folds no line."""
+    return Console(
         file=console.file, force_terminal=console.is_terminal, width=WIDE, highlight=False
     )
-    wide.print(_access_table(context))
 
 
 def _access_table(context: Context) -> Table:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from armillary.models.report import Check
@@ -17,6 +20,30 @@ def verdict(checks: Sequence[Check]) -> int:
     if any(check.ok is False for check in checks):
         return WRONG
     return UNTOLD if any(check.ok is None for check in checks) else GOOD
+
+
+def show(
+    console: Console,
+    checks: Sequence[Check],
+    about: Mapping[str, Any] | None = None,
+    *,
+    since: bool = True,
+) -> int:
+    """Print checks; return their verdict.
+
+    Args:
+        console: where to.
+        checks: what was looked at.
+        about: what a program is told besides; None prints for people.
+        since: whether people are told since when.
+    """
+    code = verdict(checks)
+    if about is None:
+        console.print(table(checks, since=since))
+    else:
+        found = [check.model_dump(mode="json") for check in checks]
+        console.print_json(json.dumps({**about, "ok": ANSWERS[code], "checks": found}))
+    return code
 
 
 def table(checks: Sequence[Check], *, since: bool = True) -> Table:
