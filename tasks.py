@@ -125,6 +125,15 @@ def doctor(_, cloud="local", cluster=None, json=False):
     return doctor(CONSOLE, cloud=cloud, cluster=cluster, as_json=json)
 
 
+@task(help={**WHICH, "json": "Print one JSON object."})
+@_ends_well
+def orphans(_, cloud="local", cluster=None, json=False):
+    """List what is left in the cloud of clusters that no state on this machine knows."""
+    from armillary.commands.orphans import orphans
+
+    return orphans(CONSOLE, cloud=cloud, cluster=cluster, as_json=json)
+
+
 @task(name="open", help={**WHICH, "json": "Print one JSON object."})
 @_ends_well
 def open_(_, cloud="local", cluster=None, json=False):

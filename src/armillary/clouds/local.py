@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from armillary.clouds import builder, host_image, hosts_file, incusd
-from armillary.clouds.contract import CloudError, Root, Say
+from armillary.clouds.contract import CloudError, Root, Say, Thing
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
 from armillary.paths import ClusterPaths
@@ -23,6 +24,8 @@ GROWTH_GIB = 5
 """What a cluster that was there before may grow by: what it holds is no longer free."""
 MEMORY_GIB = 8
 BOOT_SECONDS = 90
+_OF_CLUSTER = re.compile(r" of ([a-z][a-z0-9-]*)$")
+"""How the descriptions end that terraform/local gives."""
 
 
 class Local:
@@ -109,6 +112,32 @@ class Local:
             "certificate": found["environment"]["certificate_fingerprint"],
             "machine": socket.gethostname(),
         }
+
+    def mark(self, paths: ClusterPaths) -> str | None:
+        """Return the cluster's name: this machine's clusters have no other project to share."""
+        return paths.root.name
+
+    def things(self) -> list[Thing]:
+        """Ask the daemon; where none runs there are only volumes, and those belong to no run."""
+        if server() is None:
+            return []
+        lists = {
+            "instance": ("/1.0/instances?recursion=1", False),
+            "network": ("/1.0/networks?recursion=1", False),
+            "storage volume": (
+                f"/1.0/storage-pools/{incusd.POOL}/volumes/custom?recursion=1",
+                True,
+            ),
+        }
+        try:
+            return [
+                Thing(kind, each["name"], each["name"], found.group(1), lasting=lasting)
+                for kind, (path, lasting) in lists.items()
+                for each in sorted(query(path), key=lambda one: str(one["name"]))
+                if (found := _OF_CLUSTER.search(each["description"]))
+            ]
+        except CommandError as error:
+            raise CloudError(f"Incus cannot say what there is: {error}") from error
 
     def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
         return {"host_quirks": self.quirks()} if root == "compute" else {}

@@ -12,7 +12,7 @@ from openstack.connection import Connection
 from openstack.exceptions import SDKException
 
 from armillary.clouds import builder, hosts_file
-from armillary.clouds.contract import CloudError, Root, Say
+from armillary.clouds.contract import CloudError, Root, Say, Thing
 from armillary.clouds.openstack import objects
 from armillary.clouds.openstack.connection import connect
 from armillary.clouds.openstack.console import host_key
@@ -60,7 +60,8 @@ class OpenStack:
             return [Check(name="clouds.yaml", ok=False, detail=str(error))]
         made: dict[str, int] = {}
         if self.paths.cluster_id.exists():
-            made = objects.taken(objects.of_cluster(connection, cluster_id(self.paths)))
+            mark = self.mark(self.paths)
+            made = objects.taken(thing for thing in self.things() if thing.mark == mark)
         return preflight(connection, cluster, made)
 
     def prepare(self, say: Say) -> bool:
@@ -87,6 +88,14 @@ class OpenStack:
             "project": str(self.connection.current_project_id),
             "region": str(config.get_region_name() or ""),
         }
+
+    def mark(self, paths: ClusterPaths) -> str | None:
+        """Return the cluster's UUID."""
+        return paths.cluster_id.read_text().strip() if paths.cluster_id.exists() else None
+
+    def things(self) -> list[Thing]:
+        """Ask every service of the project."""
+        return objects.things(self.connection)
 
     def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
         """Return the UUID that everything of the cluster bears."""

@@ -7,67 +7,44 @@ project others may choose them alike.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
+from keystoneauth1 import exceptions as keystone
 from openstack.connection import Connection
+from openstack.exceptions import SDKException
+
+from armillary.clouds.contract import CloudError, Thing
 
 KEY = "armillary-cluster"
 TAG = "armillary"
 _UUID = re.compile(r"-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$")
 
 
-@dataclass(frozen=True, order=True)
-class Thing:
-    """One object in the cloud."""
-
-    kind: str
-    """In OpenStack's words: server, volume, floating IP, ..."""
-    name: str
-    id: str
-    cluster_id: str
-    detail: Mapping[str, Any]
-
-
 def things(connection: Connection) -> list[Thing]:
-    """Return all that any cluster has in the project, sorted by kind and name.
+    """Return all that any cluster has in the project, in the order it goes.
 
     Raises:
-        openstack.exceptions.SDKException: the cloud cannot be asked.
+        CloudError: the cloud cannot be asked.
     """
-    with ThreadPoolExecutor(len(_LISTS)) as pool:
-        found = pool.map(lambda item: list(_of_kind(connection, *item)), _LISTS.items())
-        return sorted(
-            (thing for some in found for thing in some), key=lambda each: (each.kind, each.name)
-        )
-
-
-def of_cluster(connection: Connection, cluster_id: str) -> list[Thing]:
-    """Return what a cluster has in the project."""
-    return [thing for thing in things(connection) if thing.cluster_id == cluster_id]
+    try:
+        with ThreadPoolExecutor(len(_LISTS)) as pool:
+            found = pool.map(lambda item: list(_of_kind(connection, *item)), _LISTS.items())
+            return [thing for some in found for thing in sorted(some, key=lambda one: one.name)]
+    except (keystone.ClientException, SDKException) as error:
+        raise CloudError(f"The cloud cannot say what is in the project: {error}") from error
 
 
 def taken(found: Iterable[Thing]) -> dict[str, int]:
     """Return how much of each quota these take, by the names of models/quota.py."""
-    counted = list(found)
-    kinds = {
-        "instances": "server",
-        "server_groups": "server group",
-        "volumes": "volume",
-        "networks": "network",
-        "subnets": "subnet",
-        "routers": "router",
-        "ports": "port",
-        "floating_ips": "floating IP",
-        "security_groups": "security group",
-        "load_balancers": "load balancer",
-    }
-    result = {quota: sum(each.kind == kind for each in counted) for quota, kind in kinds.items()}
-    for quota in ("cores", "ram", "gigabytes", "security_group_rules"):
-        result[quota] = sum(int(each.detail.get(quota, 0)) for each in counted)
-    return result
+    result: Counter[str] = Counter(dict.fromkeys(_QUOTAS.values(), 0))
+    for each in found:
+        if each.kind in _QUOTAS:
+            result[_QUOTAS[each.kind]] += 1
+        result.update(each.takes)
+    return dict(result)
 
 
 def _of_kind(
@@ -76,7 +53,14 @@ def _of_kind(
     for each in look(connection):
         cluster_id = _cluster_of(each)
         if cluster_id is not None:
-            yield Thing(kind, _name_of(each), str(each.id), cluster_id, _detail(kind, each))
+            yield Thing(
+                kind,
+                _name_of(each),
+                str(each.id),
+                cluster_id,
+                lasting=kind in _LASTING,
+                takes=_takes(kind, each),
+            )
 
 
 def _cluster_of(each: Any) -> str | None:
@@ -95,7 +79,7 @@ def _name_of(each: Any) -> str:
     return str(getattr(each, "floating_ip_address", None) or each.name or each.id)
 
 
-def _detail(kind: str, each: Any) -> dict[str, Any]:
+def _takes(kind: str, each: Any) -> dict[str, int]:
     if kind == "server":
         return {"cores": each.flavor.vcpus or 0, "ram": each.flavor.ram or 0}
     if kind == "volume":
@@ -125,18 +109,32 @@ def _credentials(connection: Connection) -> Iterable[Any]:
     return found
 
 
+# In the order in which they can go.
 _LISTS: Mapping[str, Callable[[Connection], Iterable[Any]]] = {
+    "load balancer": _load_balancers,
     "server": lambda at: at.compute.servers(details=True),
     "server group": lambda at: at.compute.server_groups(),
-    "volume": lambda at: at.block_storage.volumes(details=True),
-    "snapshot": lambda at: at.block_storage.snapshots(details=True),
-    "network": lambda at: at.network.networks(tags=TAG),
-    "subnet": lambda at: at.network.subnets(tags=TAG),
-    "router": lambda at: at.network.routers(tags=TAG),
-    "port": lambda at: at.network.ports(tags=TAG),
     "floating IP": lambda at: at.network.ips(tags=TAG),
+    "port": lambda at: at.network.ports(tags=TAG),
+    "router": lambda at: at.network.routers(tags=TAG),
+    "subnet": lambda at: at.network.subnets(tags=TAG),
+    "network": lambda at: at.network.networks(tags=TAG),
     "security group": lambda at: at.network.security_groups(tags=TAG),
-    "load balancer": _load_balancers,
+    "snapshot": lambda at: at.block_storage.snapshots(details=True),
+    "volume": lambda at: at.block_storage.volumes(details=True),
     "container": _containers,
     "application credential": _credentials,
+}
+_LASTING = {"snapshot", "volume", "container", "application credential"}
+_QUOTAS = {
+    "server": "instances",
+    "server group": "server_groups",
+    "volume": "volumes",
+    "network": "networks",
+    "subnet": "subnets",
+    "router": "routers",
+    "port": "ports",
+    "floating IP": "floating_ips",
+    "security group": "security_groups",
+    "load balancer": "load_balancers",
 }
