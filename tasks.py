@@ -47,15 +47,23 @@ def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
         **WHICH,
         "replace": "A host that may be destroyed and made anew; may be given several times.",
         "converge": "Run every role again, also where nothing it depends on has changed.",
+        "tags": "Run this role alone, such as registry; may be given several times.",
     },
-    iterable=["replace"],
+    iterable=["replace", "tags"],
 )
 @_ends_well
-def up(_, cloud="local", cluster=None, replace=None, converge=False):
+def up(_, cloud="local", cluster=None, replace=None, converge=False, tags=None):
     """Make the cluster what its cluster.yml says, from wherever it stands."""
     from armillary.commands.up import up
 
-    up(CONSOLE, cloud=cloud, cluster=cluster, replace=replace or (), converge=converge)
+    up(
+        CONSOLE,
+        cloud=cloud,
+        cluster=cluster,
+        replace=replace or (),
+        converge=converge,
+        tags=tags or (),
+    )
 
 
 @task(

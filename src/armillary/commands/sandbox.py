@@ -105,8 +105,7 @@ def _up(console: Console) -> int:
     console.print(f"\n[green]The sandbox is up[/] ({spent}).")
     table = wide(console)
     table.print(f"    export OS_CLIENT_CONFIG_FILE={state.clouds_file(paths)}")
-    table.print(f"    export OS_CLOUD={state.MEMBER['cloud']}")
-    table.print("    uv run invoke up --cloud openstack")
+    table.print("    uv run invoke up --cluster sandbox")
     table.print(f"The administrator's entry is in {state.admin_clouds_file(paths)}.")
     return 0
 
