@@ -6,6 +6,7 @@ from rich.console import Console
 
 from armillary.commands.common import load
 from armillary.report.checks import GOOD, show
+from armillary.stages.preflight import Preflight
 
 
 def doctor(
@@ -20,7 +21,7 @@ def doctor(
         CommandFailed: cluster.yml is wrong.
     """
     context = load(cloud, cluster)
-    checks = context.cloud.preflight(context.cluster)
+    checks = Preflight().verify(context)
     about = {"cluster": context.cluster.name}
     code = show(console, checks, about if as_json else None, since=False)
     if code == GOOD and not as_json:

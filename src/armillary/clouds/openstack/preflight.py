@@ -5,7 +5,6 @@ No tool of the field asks for quotas before it starts; images and flavours that 
 
 from __future__ import annotations
 
-import email.utils
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -280,11 +279,24 @@ def _services(connection: Connection, cluster: Cluster) -> Iterator[Check]:
             )
 
 
-def _clock(connection: Connection, _: Cluster) -> Iterator[Check]:
-    answer = connection.session.get(
-        connection.config.get_auth_args()["auth_url"], authenticated=False, raise_exc=False
+def _object_store(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+    assert cluster.openstack is not None
+    if not cluster.openstack.containers or not connection.has_service("object-store"):
+        return
+    account = connection.object_store.get_account_metadata()
+    # https://docs.openstack.org/swift/latest/middleware.html#module-swift.common.middleware.account_quotas
+    quota = (account.metadata or {}).get("quota-bytes")
+    yield Check(
+        name="quota object store",
+        ok=quota is None or int(account.account_bytes_used or 0) < int(quota),
+        detail=f"All {quota} bytes of the project's quota are taken. Delete something, or ask for more.",
     )
-    said = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
+
+
+def _clock(connection: Connection, _: Cluster) -> Iterator[Check]:
+    # A token of its own, issued now: not all servers in front of Keystone give a Date in answers.
+    auth: Any = connection.session.auth
+    said = auth.get_auth_ref(connection.session).issued.timestamp()
     skew = abs(time.time() - said)
     yield Check(
         name="clock",
@@ -303,5 +315,6 @@ LOOKS: Mapping[str, Look] = {
     "networks": _networks,
     "floating IPs": _floating_ips,
     "server group policy": _server_groups,
+    "object store": _object_store,
     "clock": _clock,
 }
