@@ -142,6 +142,38 @@ def orphans(_, cloud="local", cluster=None, json=False):
     return orphans(CONSOLE, cloud=cloud, cluster=cluster, as_json=json)
 
 
+@task(
+    help={
+        **WHICH,
+        "list": "Only show the backups there are.",
+        "json": "Print one JSON object.",
+    }
+)
+@_ends_well
+def backup(_, cloud="local", cluster=None, list=False, json=False):
+    """Back up the shared spaces now, and show the backups there are."""
+    from armillary.commands.backup import backup
+
+    backup(CONSOLE, cloud=cloud, cluster=cluster, only_list=list, as_json=json)
+
+
+@task(
+    positional=["path"],
+    help={
+        **WHICH,
+        "path": "What to bring back, as users see it: /srv/shared/homes/astronomer/notes.ipynb.",
+        "snapshot": "Which backup, as `invoke backup --list` shows it; the latest if none is named.",
+        "in_place": "Put it where it was, over what is there; without this it comes beside.",
+    },
+)
+@_ends_well
+def restore(_, path, snapshot="latest", cloud="local", cluster=None, in_place=False):
+    """Bring back a file or a directory of a shared space from a backup."""
+    from armillary.commands.backup import restore
+
+    restore(CONSOLE, snapshot=snapshot, path=path, cloud=cloud, cluster=cluster, in_place=in_place)
+
+
 @task(name="open", help={**WHICH, "json": "Print one JSON object."})
 @_ends_well
 def open_(_, cloud="local", cluster=None, json=False):

@@ -11,7 +11,7 @@ import yaml
 from armillary.clouds.contract import Cloud
 from armillary.files import write
 from armillary.models.cluster import Cluster
-from armillary.models.rules import DATA_MOUNT, HOMES
+from armillary.models.rules import DATA_MOUNT, EXPORTS, HOMES
 from armillary.paths import ClusterPaths
 from armillary.ssh import USER
 
@@ -112,6 +112,7 @@ def _shared(
         "armillary_images": dict(images),
         "armillary_storage": _storage(cluster),
         "armillary_prefetch": _prefetch(cluster, images),
+        "armillary_backup": _backup(cluster),
         "armillary_host_quirks": cloud.quirks(),
         "armillary_components": cluster.components.model_dump(mode="json", by_alias=True),
     }
@@ -124,6 +125,18 @@ def _storage(cluster: Cluster) -> dict[str, str]:
         "local": f"{DATA_MOUNT}/claims",
         "shared": shared and f"{shared}/claims",
         "homes": shared and f"{shared}/homes",
+    }
+
+
+def _backup(cluster: Cluster) -> dict[str, Any]:
+    """Return what is backed up, where to and when; empty for none."""
+    if cluster.backup is None:
+        return {}
+    return {
+        "container": f"{cluster.name}-{cluster.backup.container}",
+        "at": cluster.backup.at,
+        "keep": cluster.backup.keep.model_dump(),
+        "directories": [f"{EXPORTS}/{space}" for space in sorted(cluster.shared)],
     }
 
 

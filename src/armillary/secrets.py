@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -22,7 +23,7 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
     hub = kept.get("jupyterhub", {})
     jupyterhub = cluster.components.jupyterhub
     users = {user.name for user in jupyterhub.authenticator.users} if jupyterhub else set()
-    wanted = {
+    wanted: dict[str, Any] = {
         "registry": {
             account: registry.get(account) or {"username": account, "password": new_password()}
             for account in ("push", "pull")
@@ -39,8 +40,34 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
             },
         },
     }
-    write_secret(paths.secrets, yaml.safe_dump({"armillary_secrets": wanted}, sort_keys=True))
+    if cluster.backup:
+        # Without it no backup can be read: it is never made anew while the file lives.
+        wanted["backup"] = kept.get("backup") or {"password": secrets.token_urlsafe(32)}
+    if "object_store" in kept:
+        wanted["object_store"] = kept["object_store"]
+    _write(paths, wanted)
     return wanted
+
+
+def keep_object_store(paths: ClusterPaths, access: Mapping[str, str] | None) -> None:
+    """Remember how the cluster's containers are opened; None where there are none.
+
+    Args:
+        paths: the cluster's state directory.
+        access: what `Cloud.object_store` gives.
+    """
+    kept = load(paths)
+    if kept.get("object_store") == access:
+        return
+    kept.pop("object_store", None)
+    if access is not None:
+        kept["object_store"] = dict(access)
+    _write(paths, kept)
+
+
+def _write(paths: ClusterPaths, content: Mapping[str, Any]) -> None:
+    text = yaml.safe_dump({"armillary_secrets": dict(content)}, sort_keys=True)
+    write_secret(paths.secrets, text)
 
 
 def load(paths: ClusterPaths) -> dict[str, Any]:

@@ -77,6 +77,24 @@ class Cloud(Protocol):
     def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
         """Return the variables that only this cloud's roots know and cluster.yml does not say."""
 
+    def object_store(self, data: Mapping[str, Any]) -> dict[str, str] | None:
+        """Return how a program on a host opens the cluster's containers: secrets, so for files of 0600 alone.
+
+        Args:
+            data: the outputs of Terraform's root `data`.
+
+        Returns:
+            `auth_url`, `region`, `id` and `secret` of an application credential, `ca` (PEM; empty where the public
+            authorities will do); None where there are no containers.
+        """
+
+    def empty(self, container: str, say: Say) -> None:
+        """Delete all that is in a container of the object store.
+
+        Raises:
+            CloudError: it cannot be.
+        """
+
     def quirks(self) -> dict[str, bool]:
         """Return what roles must know of the hosts (`armillary_host_quirks`)."""
 

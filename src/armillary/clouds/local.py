@@ -142,6 +142,12 @@ class Local:
     def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
         return {"host_quirks": self.quirks()} if root == "compute" else {}
 
+    def object_store(self, data: Mapping[str, Any]) -> None:
+        """Return None: there is none."""
+
+    def empty(self, container: str, say: Say) -> None:
+        """Nothing to do: there is no object store."""
+
     def quirks(self) -> dict[str, bool]:
         """Return what this kernel and its control groups ask of the hosts."""
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from armillary import pki, ssh
+from armillary import pki, secrets, ssh
 from armillary.clouds.contract import CloudError, Root
 from armillary.files import write
 from armillary.gate import check_plan
@@ -62,6 +62,9 @@ class Provision:
                     changed = True
         except TerraformError as error:
             raise StageError(str(error)) from error
+        secrets.keep_object_store(
+            context.paths, context.cloud.object_store(_terraform(context, "data").outputs())
+        )
         self._know_hosts(context)
         return changed
 
@@ -86,6 +89,10 @@ class Provision:
         """Delete the volumes; only `down --with-data` comes here."""
         terraform = _terraform(context, "data")
         if terraform.state_list():
+            backup = context.cluster.backup
+            containers = terraform.outputs().get("containers", {})
+            if backup and backup.container in containers:
+                context.cloud.empty(containers[backup.container], context.say)
             terraform.destroy(_variables(context, "data"), context.say)
 
     def _know_hosts(self, context: Context) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from openstack.connection import Connection
@@ -100,6 +101,32 @@ class OpenStack:
     def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
         """Return the UUID that everything of the cluster bears."""
         return {"cluster_id": cluster_id(paths)}
+
+    def object_store(self, data: Mapping[str, Any]) -> dict[str, str] | None:
+        """Return the application credential and where it is good."""
+        made = data.get("credentials", {}).get("application_credential")
+        if not made:
+            return None
+        config = self.connection.config
+        ca = config.config.get("cacert")
+        return {
+            "auth_url": str(config.get_auth_args()["auth_url"]),
+            "region": str(config.get_region_name() or ""),
+            "id": made["id"],
+            "secret": made["secret"],
+            "ca": Path(ca).expanduser().read_text() if ca else "",
+        }
+
+    def empty(self, container: str, say: Say) -> None:
+        """Delete the objects of a container, a page of the listing at a time."""
+        store = self.connection.object_store
+        try:
+            for number, each in enumerate(store.objects(container)):
+                if number % 100 == 0:
+                    say(f"deleting what is in container {container}: {number} objects so far")
+                store.delete_object(each.name, container=container)
+        except SDKException as error:
+            raise CloudError(f"Container {container} cannot be emptied: {error}") from error
 
     def quirks(self) -> dict[str, bool]:
         """Return that hosts are machines with kernels of their own."""

@@ -267,7 +267,7 @@ def _server_groups(connection: Connection, cluster: Cluster) -> Iterator[Check]:
 def _services(connection: Connection, cluster: Cluster) -> Iterator[Check]:
     assert cluster.openstack is not None
     wanted = {"compute": True, "network": True, "block-storage": True, "image": True}
-    wanted["object-store"] = bool(cluster.openstack.containers) or cluster.openstack.s3
+    wanted["object-store"] = bool(cluster.containers) or cluster.openstack.s3
     wanted["load-balancer"] = cluster.openstack.load_balancer == "octavia"
     for name, needed in wanted.items():
         if needed:
@@ -281,7 +281,7 @@ def _services(connection: Connection, cluster: Cluster) -> Iterator[Check]:
 
 def _object_store(connection: Connection, cluster: Cluster) -> Iterator[Check]:
     assert cluster.openstack is not None
-    if not cluster.openstack.containers or not connection.has_service("object-store"):
+    if not cluster.containers or not connection.has_service("object-store"):
         return
     account = connection.object_store.get_account_metadata()
     # https://docs.openstack.org/swift/latest/middleware.html#module-swift.common.middleware.account_quotas
