@@ -87,6 +87,20 @@ def ensure_pool(size_gib: int) -> None:
     incus("storage", "create", POOL, "btrfs", f"size={size_gib}GiB", timeout=120)
 
 
+def ensure_quotas() -> bool:
+    """Have the pool's sizes enforced; return whether they were not.
+
+    The kernel marks a file system's quotas inconsistent when a subvolume is deleted that still had numbers, says so in its
+    log alone, and from then on lets every volume grow as it likes, until all of it is counted anew:
+    https://btrfs.readthedocs.io/en/latest/Qgroups.html
+    """
+    shown = run(["btrfs", "qgroup", "show", str(STORAGE_PATH)], timeout=60, check=False)
+    if "inconsistent" not in shown.stderr:
+        return False
+    run(["btrfs", "quota", "rescan", "-w", str(STORAGE_PATH)], timeout=1800)
+    return True
+
+
 def started_by_us() -> bool:
     """Tell whether the daemon that runs was started by Armillary, not by systemd or a person."""
     try:

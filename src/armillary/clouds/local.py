@@ -85,6 +85,8 @@ class Local:
             incusd.start(tell)
             free = shutil.disk_usage(_existing(Path("/var/lib/incus"))).free
             incusd.ensure_pool(max(20, int(free / 2**30 * 0.8)))
+            if incusd.ensure_quotas():
+                tell("counted anew what each volume holds")
             host_image.ensure(tell)
         except (CommandError, incusd.IncusError) as error:
             raise CloudError(str(error)) from error
