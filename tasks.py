@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 from invoke import task
 from rich.console import Console
@@ -18,6 +19,11 @@ WHICH = {
 }
 
 
+def _interrupt(*_: object) -> NoReturn:
+    """Take a lost terminal or a polite kill for Ctrl-C: what was started is stopped in good order."""
+    raise KeyboardInterrupt
+
+
 def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
     """Turn a command's answer into the exit code: 0 good, 1 wrong, 2 could not tell."""
 
@@ -25,6 +31,8 @@ def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
     def run(*arguments: Any, **options: Any) -> None:
         from armillary.commands.common import CommandFailed
 
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
         try:
             code = command(*arguments, **options)
         except CommandFailed as failure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import openstack
 from keystoneauth1 import exceptions as keystone
 from openstack.config import OpenStackConfig
@@ -23,6 +25,8 @@ def connect(cloud: str) -> Connection:
     Raises:
         CloudError: there is no such entry, or the cloud does not let it in, or does not answer.
     """
+    # It warns of each service a cloud does not have, whenever it is asked whether there is one.
+    logging.getLogger("openstack.config").setLevel(logging.ERROR)
     try:
         found = openstack.connect(cloud=cloud, app_name="armillary", api_timeout=SECONDS)
         found.authorize()
