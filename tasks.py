@@ -32,7 +32,9 @@ def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
         from armillary.commands.common import CommandFailed
 
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _interrupt)
+            # nohup, and the shell for what runs in the background, have them ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _interrupt)
         try:
             code = command(*arguments, **options)
         except CommandFailed as failure:

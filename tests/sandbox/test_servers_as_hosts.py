@@ -5,6 +5,7 @@ Tests build on each other, in the order they stand in; Kubernetes has a file of 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
@@ -29,7 +30,7 @@ from armillary.tools.terraform import Terraform
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 
 NAME = "rehearse"
-HOSTS = ("--tags", "base", "--tags", "registry", "--tags", "nfs")
+HOSTS = ("--tags", "base", "--tags", "registry", "--tags", "nfs", "--tags", "backup")
 """As far as hosts go; what runs on Kubernetes takes a quarter of an hour more where processors are emulated."""
 UP = 1800.0
 SPACE = "/srv/shared"
@@ -85,6 +86,10 @@ def test_what_is_made_is_not_made_again(lab: ServerLab) -> None:
     said = lab.invoke("up", "--tags", "base", timeout=UP).stdout
     assert "✓ Provision hosts and volumes (Terraform): unchanged" in said
     assert "✓ Configure hosts and platform (Ansible): unchanged" in said
+
+
+def test_the_doctor_finds_nothing_missing(lab: ServerLab) -> None:
+    assert "Nothing is missing." in lab.invoke("doctor").stdout
 
 
 def test_hosts_are_known_by_the_keys_on_their_consoles(lab: ServerLab) -> None:
@@ -173,6 +178,39 @@ def test_a_larger_number_grows_the_homes_while_they_are_in_use(lab: ServerLab) -
     after = int(lab.on_host("worker-1", *size).splitlines()[-1].strip("M "))
     assert after > before + 900
     assert lab.on_host("worker-1", "cat", f"{SPACE}/target") == "M31"
+
+
+def test_a_backup_brings_back_what_was_deleted(lab: ServerLab) -> None:
+    home, note = f"{SPACE}/homes/astronomer", f"{SPACE}/homes/astronomer/note"
+    made = f"mkdir -p {home} && echo first > {note} && chown -R 1000:100 {home}"
+    lab.on_host("worker-1", "sh", "-c", made)
+    assert SPACE in lab.invoke("backup").stdout
+    lab.on_host("worker-1", "sh", "-c", f"echo second > {note}")
+    (backup,) = json.loads(lab.invoke("backup", "--list", "--json").stdout)["backups"]
+    assert backup["short_id"] in lab.invoke("backup", "--list").stdout
+    lab.invoke("restore", home, "--snapshot", backup["short_id"])
+    beside = lab.on_host("worker-1", "find", f"{SPACE}/restored", "-name", "note")
+    assert lab.on_host("worker-1", "cat", beside) == "first"
+    assert lab.on_host("worker-1", "cat", note) == "second"
+    lab.on_host("worker-1", "rm", note)
+    lab.invoke("restore", note, "--in-place")
+    assert lab.on_host("worker-1", "cat", note) == "first"
+    assert lab.on_host("worker-1", "stat", "-c", "%u:%g", note) == "1000:100"
+
+
+def test_what_cannot_be_restored_is_said(lab: ServerLab) -> None:
+    assert "is in no shared space" in lab.invoke("restore", "/etc/passwd", code=1).stderr
+    assert "is in no shared space" in lab.invoke("restore", f"{SPACE}/../etc", code=1).stderr
+    nothing = lab.invoke("restore", f"{SPACE}/homes/nobody", code=1)
+    assert "has nothing at" in nothing.stderr
+    unknown = lab.invoke("restore", SPACE, "--snapshot", "00000000", code=1)
+    assert "00000000" in unknown.stderr
+
+
+def test_backups_tell_nobody_their_secrets(lab: ServerLab) -> None:
+    for file in ("environment", "password"):
+        mode = lab.on_host("services-1", "stat", "-c", "%a %U", f"/etc/armillary/backup/{file}")
+        assert mode == "600 root"
 
 
 WRITER = f"""

@@ -11,9 +11,9 @@ import yaml
 
 from armillary.commands.common import CommandFailed
 from armillary.commands.sandbox import sandbox
-from armillary.commands.status import verdict
 from armillary.models.report import Check
 from armillary.paths import ClusterPaths
+from armillary.report.checks import verdict
 from armillary.sandbox import checks, container, guest, state
 
 

@@ -292,14 +292,9 @@ def check_memory(value: Size) -> Size:
     return value
 
 
-def parse_time_of_day(value: Any) -> str:
-    """Accept `HH:MM`; YAML 1.1 reads 12:30 without quotes as the number 750."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
-        raise invalid(
-            f"a time without quotes, which YAML reads as the number {value}",
-            f'write `"{value // 60:02}:{value % 60:02}"`',
-        )
-    if not isinstance(value, str) or not re.fullmatch(TIME_OF_DAY, value):
+def check_time_of_day(value: str) -> str:
+    """Refuse what is not `HH:MM`."""
+    if not re.fullmatch(TIME_OF_DAY, value):
         raise invalid(f"`{value}` is not a time of day", 'write it as `"03:30"`')
     return value
 
@@ -390,7 +385,7 @@ MemorySize = Annotated[Size, AfterValidator(check_memory)]
 IdleTime = Annotated[Duration, AfterValidator(check_idle)]
 TimeOfDay = Annotated[
     str,
-    BeforeValidator(parse_time_of_day),
+    AfterValidator(check_time_of_day),
     Field(json_schema_extra={"pattern": f"^{TIME_OF_DAY}$"}),
 ]
 Title = Annotated[str, AfterValidator(check_title)]
