@@ -16,7 +16,7 @@ from armillary.clouds.contract import CloudError, Root, Say, Thing
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
 from armillary.paths import ClusterPaths
-from armillary.tools.incus import exec_in, installed, query, server
+from armillary.tools.incus import exec_in, exists, installed, query, server
 from armillary.tools.process import CommandError, run
 
 DISK_GIB = 30
@@ -123,15 +123,14 @@ class Local:
         """Ask the daemon; where none runs there are only volumes, and those belong to no run."""
         if server() is None:
             return []
+        pool = f"/1.0/storage-pools/{incusd.POOL}"
         lists = {
             "instance": ("/1.0/instances?recursion=1", False),
             "network": ("/1.0/networks?recursion=1", False),
-            "storage volume": (
-                f"/1.0/storage-pools/{incusd.POOL}/volumes/custom?recursion=1",
-                True,
-            ),
         }
         try:
+            if exists(pool):
+                lists["storage volume"] = (f"{pool}/volumes/custom?recursion=1", True)
             return [
                 Thing(kind, each["name"], each["name"], found.group(1), lasting=lasting)
                 for kind, (path, lasting) in lists.items()

@@ -51,19 +51,20 @@ def _of_kind(
     connection: Connection, kind: str, look: Callable[[Connection], Iterable[Any]]
 ) -> Iterator[Thing]:
     for each in look(connection):
-        cluster_id = _cluster_of(each)
-        if cluster_id is not None:
+        mark = mark_of(each)
+        if mark is not None:
             yield Thing(
                 kind,
                 _name_of(each),
                 str(each.id),
-                cluster_id,
+                mark,
                 lasting=kind in _LASTING,
                 takes=_takes(kind, each),
             )
 
 
-def _cluster_of(each: Any) -> str | None:
+def mark_of(each: Any) -> str | None:
+    """Return the UUID of the cluster that an object of openstacksdk is of; None when it is nobody's."""
     metadata = getattr(each, "metadata", None)
     if isinstance(metadata, Mapping) and KEY in metadata:
         return str(metadata[KEY])
