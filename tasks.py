@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 from invoke import task
 from rich.console import Console
@@ -18,6 +19,11 @@ WHICH = {
 }
 
 
+def _interrupt(*_: object) -> NoReturn:
+    """Take a lost terminal or a polite kill for Ctrl-C: what was started is stopped in good order."""
+    raise KeyboardInterrupt
+
+
 def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
     """Turn a command's answer into the exit code: 0 good, 1 wrong, 2 could not tell."""
 
@@ -25,6 +31,10 @@ def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
     def run(*arguments: Any, **options: Any) -> None:
         from armillary.commands.common import CommandFailed
 
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            # nohup, and the shell for what runs in the background, have them ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _interrupt)
         try:
             code = command(*arguments, **options)
         except CommandFailed as failure:
@@ -47,15 +57,23 @@ def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
         **WHICH,
         "replace": "A host that may be destroyed and made anew; may be given several times.",
         "converge": "Run every role again, also where nothing it depends on has changed.",
+        "tags": "Run this role alone, such as registry; may be given several times.",
     },
-    iterable=["replace"],
+    iterable=["replace", "tags"],
 )
 @_ends_well
-def up(_, cloud="local", cluster=None, replace=None, converge=False):
+def up(_, cloud="local", cluster=None, replace=None, converge=False, tags=None):
     """Make the cluster what its cluster.yml says, from wherever it stands."""
     from armillary.commands.up import up
 
-    up(CONSOLE, cloud=cloud, cluster=cluster, replace=replace or (), converge=converge)
+    up(
+        CONSOLE,
+        cloud=cloud,
+        cluster=cluster,
+        replace=replace or (),
+        converge=converge,
+        tags=tags or (),
+    )
 
 
 @task(
@@ -116,6 +134,56 @@ def status(_, cloud="local", cluster=None, json=False):
     return status(CONSOLE, cloud=cloud, cluster=cluster, as_json=json)
 
 
+@task(help={**WHICH, "json": "Print one JSON object."})
+@_ends_well
+def doctor(_, cloud="local", cluster=None, json=False):
+    """Tell what this machine and the cloud lack for the cluster; make nothing."""
+    from armillary.commands.doctor import doctor
+
+    return doctor(CONSOLE, cloud=cloud, cluster=cluster, as_json=json)
+
+
+@task(help={**WHICH, "json": "Print one JSON object."})
+@_ends_well
+def orphans(_, cloud="local", cluster=None, json=False):
+    """List what is left in the cloud of clusters that no state on this machine knows."""
+    from armillary.commands.orphans import orphans
+
+    return orphans(CONSOLE, cloud=cloud, cluster=cluster, as_json=json)
+
+
+@task(
+    help={
+        **WHICH,
+        "list": "Only show the backups there are.",
+        "json": "Print one JSON object.",
+    }
+)
+@_ends_well
+def backup(_, cloud="local", cluster=None, list=False, json=False):
+    """Back up the shared spaces now, and show the backups there are."""
+    from armillary.commands.backup import backup
+
+    backup(CONSOLE, cloud=cloud, cluster=cluster, only_list=list, as_json=json)
+
+
+@task(
+    positional=["path"],
+    help={
+        **WHICH,
+        "path": "What to bring back, as users see it: /srv/shared/homes/astronomer/notes.ipynb.",
+        "snapshot": "Which backup, as `invoke backup --list` shows it; the latest if none is named.",
+        "in_place": "Put it where it was, over what is there; without this it comes beside.",
+    },
+)
+@_ends_well
+def restore(_, path, snapshot="latest", cloud="local", cluster=None, in_place=False):
+    """Bring back a file or a directory of a shared space from a backup."""
+    from armillary.commands.backup import restore
+
+    restore(CONSOLE, snapshot=snapshot, path=path, cloud=cloud, cluster=cluster, in_place=in_place)
+
+
 @task(name="open", help={**WHICH, "json": "Print one JSON object."})
 @_ends_well
 def open_(_, cloud="local", cluster=None, json=False):
@@ -171,3 +239,15 @@ def bench(_, cold=False, spawns=20):
     from armillary.commands.bench import bench
 
     return bench(cold=cold, spawns=spawns)
+
+
+@task(
+    positional=["action"],
+    help={"action": "up, down or status.", "json": "With status: print one JSON object."},
+)
+@_ends_well
+def sandbox(_, action, json=False):
+    """Make, show or remove a disposable OpenStack on this machine: sandbox up, sandbox status."""
+    from armillary.commands.sandbox import sandbox
+
+    return sandbox(CONSOLE, action, as_json=json)

@@ -15,7 +15,6 @@ from support.kube import Kube
 from testinfra.host import Host
 
 from armillary.commands.common import load
-from armillary.inventory import USER
 from armillary.models.cluster import Cluster
 from armillary.models.endpoints import Endpoints
 from armillary.paths import ClusterPaths
@@ -113,19 +112,10 @@ def on_host(paths: ClusterPaths, inventory: Inventory) -> Iterator[HostOf]:
 
     def connect(name: str) -> Host:
         if name not in hosts:
-            options = (
-                f"-o UserKnownHostsFile={paths.known_hosts}",
-                "-o GlobalKnownHostsFile=/dev/null",
-                "-o StrictHostKeyChecking=yes",
-                "-o IdentitiesOnly=yes",
-                "-o BatchMode=yes",
-                "-o LogLevel=ERROR",
-            )
             hosts[name] = testinfra.get_host(
-                f"ssh://{USER}@{inventory.hosts[name].access_address}",
-                ssh_config="/dev/null",
-                ssh_identity_file=str(paths.private_key),
-                ssh_extra_args=" ".join(options),
+                f"ssh://{name}",
+                ssh_config=str(paths.ssh_config),
+                ssh_extra_args="-o BatchMode=yes -o LogLevel=ERROR",
                 controlpath=str(sockets / name),
             )
         return hosts[name]

@@ -11,10 +11,10 @@ import yaml
 from armillary.clouds.contract import Cloud
 from armillary.files import write
 from armillary.models.cluster import Cluster
-from armillary.models.rules import DATA_MOUNT, HOMES
+from armillary.models.rules import DATA_MOUNT, EXPORTS, HOMES
 from armillary.paths import ClusterPaths
+from armillary.ssh import USER
 
-USER = "armillary"
 GROUPS = {"services": "services", "control_plane": "control_plane", "worker": "workers"}
 
 
@@ -92,14 +92,7 @@ def _shared(
     return {
         "ansible_user": USER,
         "ansible_become": True,
-        "ansible_ssh_private_key_file": str(paths.private_key),
-        "ansible_ssh_common_args": " ".join(
-            [
-                f"-o UserKnownHostsFile={paths.known_hosts}",
-                "-o StrictHostKeyChecking=yes",
-                "-o IdentitiesOnly=yes",
-            ]
-        ),
+        "ansible_ssh_common_args": f"-F {paths.ssh_config}",
         "armillary_cluster": cluster.name,
         "armillary_domain": cluster.domain,
         "armillary_network": {
@@ -119,6 +112,7 @@ def _shared(
         "armillary_images": dict(images),
         "armillary_storage": _storage(cluster),
         "armillary_prefetch": _prefetch(cluster, images),
+        "armillary_backup": _backup(cluster),
         "armillary_host_quirks": cloud.quirks(),
         "armillary_components": cluster.components.model_dump(mode="json", by_alias=True),
     }
@@ -131,6 +125,18 @@ def _storage(cluster: Cluster) -> dict[str, str]:
         "local": f"{DATA_MOUNT}/claims",
         "shared": shared and f"{shared}/claims",
         "homes": shared and f"{shared}/homes",
+    }
+
+
+def _backup(cluster: Cluster) -> dict[str, Any]:
+    """Return what is backed up, where to and when; empty for none."""
+    if cluster.backup is None:
+        return {}
+    return {
+        "container": f"{cluster.name}-{cluster.backup.container}",
+        "at": cluster.backup.at,
+        "keep": cluster.backup.keep.model_dump(),
+        "directories": [f"{EXPORTS}/{space}" for space in sorted(cluster.shared)],
     }
 
 

@@ -25,6 +25,11 @@ def state_home() -> Path:
     )
 
 
+def all_clusters() -> list[ClusterPaths]:
+    """Return the state directories of all clusters that were made from here."""
+    return [ClusterPaths(each) for each in sorted((state_home() / "clusters").glob("*/"))]
+
+
 @dataclass(frozen=True)
 class ClusterPaths:
     """The files of one cluster's state directory."""
@@ -78,6 +83,11 @@ class ClusterPaths:
     @property
     def known_hosts(self) -> Path:
         return self.ssh / "known_hosts"
+
+    @property
+    def ssh_config(self) -> Path:
+        """How the hosts are reached: `ssh -F FILE HOST`."""
+        return self.ssh / "config"
 
     @property
     def terraform(self) -> Path:

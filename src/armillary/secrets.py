@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -22,9 +23,9 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
     hub = kept.get("jupyterhub", {})
     jupyterhub = cluster.components.jupyterhub
     users = {user.name for user in jupyterhub.authenticator.users} if jupyterhub else set()
-    wanted = {
+    wanted: dict[str, Any] = {
         "registry": {
-            account: registry.get(account) or {"username": account, "password": _password()}
+            account: registry.get(account) or {"username": account, "password": new_password()}
             for account in ("push", "pull")
         },
         "jupyterhub": {
@@ -33,12 +34,40 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
             "crypt_key": hub.get("crypt_key") or secrets.token_hex(32),
             "users": {
                 **hub.get("users", {}),
-                **{name: hub.get("users", {}).get(name) or _password() for name in sorted(users)},
+                **{
+                    name: hub.get("users", {}).get(name) or new_password() for name in sorted(users)
+                },
             },
         },
     }
-    write_secret(paths.secrets, yaml.safe_dump({"armillary_secrets": wanted}, sort_keys=True))
+    if cluster.backup:
+        # Without it no backup can be read: it is never made anew while the file lives.
+        wanted["backup"] = kept.get("backup") or {"password": secrets.token_urlsafe(32)}
+    if "object_store" in kept:
+        wanted["object_store"] = kept["object_store"]
+    _write(paths, wanted)
     return wanted
+
+
+def keep_object_store(paths: ClusterPaths, access: Mapping[str, str] | None) -> None:
+    """Remember how the cluster's containers are opened; None where there are none.
+
+    Args:
+        paths: the cluster's state directory.
+        access: what `Cloud.object_store` gives.
+    """
+    kept = load(paths)
+    if kept.get("object_store") == access:
+        return
+    kept.pop("object_store", None)
+    if access is not None:
+        kept["object_store"] = dict(access)
+    _write(paths, kept)
+
+
+def _write(paths: ClusterPaths, content: Mapping[str, Any]) -> None:
+    text = yaml.safe_dump({"armillary_secrets": dict(content)}, sort_keys=True)
+    write_secret(paths.secrets, text)
 
 
 def load(paths: ClusterPaths) -> dict[str, Any]:
@@ -51,6 +80,6 @@ def load(paths: ClusterPaths) -> dict[str, Any]:
     return found
 
 
-def _password() -> str:
+def new_password() -> str:
     """Return a password of 116 bits that survives being read out over a telephone."""
     return "".join(secrets.choice(ALPHABET) for _ in range(WORD_LENGTH))

@@ -36,18 +36,18 @@ def checks(paths: ClusterPaths, cluster: Cluster) -> list[Check]:
     if not paths.kubeconfig.exists():
         return [Check(name="cluster", ok=None, detail="There is none yet; `invoke up` makes it.")]
     looks: list[Callable[[], list[Check]]] = [
-        lambda: [_https(paths, "registry", f"https://{cluster.registry}/v2/", {401})],
+        lambda: [https_check(paths, "registry", f"https://{cluster.registry}/v2/", {401})],
         lambda: _kubernetes(paths, cluster),
     ]
     if cluster.components.jupyterhub is not None:
         looks.append(
-            lambda: [_https(paths, "hub", f"https://hub.{cluster.domain}/hub/health", {200})]
+            lambda: [https_check(paths, "hub", f"https://hub.{cluster.domain}/hub/health", {200})]
         )
     with ThreadPoolExecutor(len(looks)) as pool:
         return [check for found in pool.map(lambda look: look(), looks) for check in found]
 
 
-def _https(paths: ClusterPaths, name: str, url: str, expected: set[int]) -> Check:
+def https_check(paths: ClusterPaths, name: str, url: str, expected: set[int]) -> Check:
     """Ask a URL with nothing but the cluster's CA to trust; any other answer is wrong."""
     context = ssl.create_default_context(cafile=str(paths.pki / "ca.crt"))
     opener = urllib.request.build_opener(

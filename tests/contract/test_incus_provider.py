@@ -17,7 +17,7 @@ from support.waiting import until
 from armillary.gate import check_plan
 from armillary.incus_provider.api import Incus
 from armillary.tools.incus import exec_in, query
-from armillary.tools.process import run
+from armillary.tools.process import CommandError, run
 from armillary.tools.terraform import Event, Plan, Terraform, TerraformError
 from tests.contract.incus_lab import (
     MARK,
@@ -451,7 +451,18 @@ def _unfinished(world: World, hosts: int) -> Iterator[list[str]]:
     try:
         yield world.command("apply", "-auto-approve", "-input=false", "-parallelism=2")
     finally:
+        until(lambda: _gives_addresses(network), "Incus gives out addresses again", 30)
+
+
+def _gives_addresses(network: str) -> bool:
+    """Have addresses given out again; Incus fails when a host goes while it looks at the host's link."""
+    try:
         query(network, "PATCH", {"config": {"ipv4.dhcp": "true"}})
+    except CommandError as error:
+        if "does not exist" not in error.completed.stderr:
+            raise
+        return False
+    return True
 
 
 def _wait_midway(world: World) -> None:

@@ -28,12 +28,17 @@ def go(service: str, *arguments: str) -> str:
         "GOTOOLCHAIN": "local",
         "PATH": f"{goroot() / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
-    return run(
+    done = run(
         [str(goroot() / "bin" / "go"), *arguments],
         cwd=ROOT / "services" / service,
         env=environment,
         timeout=LIMIT,
-    ).stdout
+        check=False,
+    )
+    # Caddy's log, in JSON, would hide which test it was.
+    said = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 0, "\n".join(line for line in said if not line.startswith("{"))
+    return done.stdout
 
 
 @pytest.mark.parametrize("service", SERVICES)

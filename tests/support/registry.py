@@ -23,6 +23,7 @@ from support.inventory import Inventory
 TIMEOUT = 20.0
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+CONFIG = "application/vnd.oci.image.config.v1+json"
 TAG = "made"
 
 
@@ -129,6 +130,26 @@ def address_of(inventory: Inventory) -> str:
     """Return where the cluster's registry is, `host:port`."""
     address: str = inventory.variables["armillary_registry"]
     return address
+
+
+def empty_image(layout: Path) -> Path:
+    """Make an OCI layout (which must not be there) with an image of nothing, and return it."""
+    (layout / "blobs" / "sha256").mkdir(parents=True)
+    (layout / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": []},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, **_add(layout, json.dumps(config).encode())},
+        "layers": [],
+    }
+    _write_index(layout, _add(layout, json.dumps(manifest).encode()))
+    return layout
 
 
 def with_file(layout: Path, path: str, content: str) -> Image:

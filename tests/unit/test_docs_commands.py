@@ -28,9 +28,18 @@ BY_HAND = {
     "pre-commit install": "changes the checkout's git hooks",
     "bash .ci/run": "is what runs all of them",
     "invoke bench": "takes an hour; its parts are tested in tests/unit/test_bench.py",
+    "invoke sandbox": "makes an OpenStack; its parts are tested in tests/unit/test_sandbox.py",
+    "pytest tests/sandbox": "needs the sandbox",
+    "export OS_": "is for the shell of whom it is shown to",
 }
 """Commands that no test runs, and why."""
-VALUES = {"HOST": "worker-1", "USER": "astronomer", "COMPONENT": "hub", "COMMAND": "up"}
+VALUES = {
+    "HOST": "worker-1",
+    "USER": "astronomer",
+    "COMPONENT": "hub",
+    "COMMAND": "up",
+    "PATH": "/srv/shared",
+}
 """What stands for something in prose."""
 
 
@@ -126,9 +135,10 @@ def parsed(collection: Collection, words: list[str]) -> tuple[str, frozenset[str
 
 @pytest.fixture(scope="module")
 def run_by_tests(collection: Collection) -> set[tuple[str, frozenset[str]]]:
-    """Return task and options of each call of `Lab.invoke` and `Lab.begin` in tests/e2e."""
+    """Return task and options of each call of `Lab.invoke` and `Lab.begin` in tests of whole clusters."""
     found = set()
-    for path in (ROOT / "tests" / "e2e").glob("test_*.py"):
+    tests = ROOT / "tests"
+    for path in (*tests.glob("e2e/test_*.py"), *tests.glob("sandbox/test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and _is_of_lab(node.func)):
                 continue
@@ -173,7 +183,7 @@ def test_a_task_that_there_is_not_would_be_seen(collection: Collection) -> None:
 def test_a_command_is_run_by_a_test(
     collection: Collection, run_by_tests: set[tuple[str, frozenset[str]]], command: Written
 ) -> None:
-    """By tests/e2e, on a cluster; `test` without options and `test --unit` are .ci/run's."""
+    """By tests/e2e or tests/sandbox, on a cluster; `test` without options and `test --unit` are .ci/run's."""
     if any(f"invoke {command.words[1]}" == known for known in BY_HAND):
         return
     asked = parsed(collection, command.words[1:])
@@ -183,7 +193,7 @@ def test_a_command_is_run_by_a_test(
     if asked in {("test", frozenset()), ("test", frozenset({"--unit"}))}:
         assert "uv run invoke test" in ci
         return
-    assert asked in run_by_tests, f"{command}: no test in tests/e2e runs it"
+    assert asked in run_by_tests, f"{command}: no test in tests/e2e or tests/sandbox runs it"
 
 
 @pytest.mark.parametrize("command", OTHERS, ids=str)

@@ -10,9 +10,9 @@ import pytest
 from conftest import HostOf
 from support.inventory import Inventory
 
-from armillary.inventory import USER
 from armillary.models.cluster import Cluster
 from armillary.paths import ClusterPaths
+from armillary.ssh import USER
 from armillary.tools.process import run
 
 CLOCK_TOLERANCE = 2.0

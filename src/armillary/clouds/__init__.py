@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from armillary.clouds.contract import Cloud, CloudError
 from armillary.clouds.local import Local
+from armillary.clouds.openstack import OpenStack
+from armillary.models.cluster import Cluster
+from armillary.paths import ClusterPaths
 
-CLOUDS = {"local": Local}
+__all__ = ["Cloud", "CloudError", "cloud_of"]
 
 
-def cloud_of(name: str) -> Cloud:
-    """Return the cloud of this name.
+def cloud_of(cluster: Cluster, paths: ClusterPaths) -> Cloud:
+    """Return the cloud a cluster is on.
 
-    Raises:
-        CloudError: this release has none of that name.
+    Args:
+        cluster: what it is.
+        paths: its state directory.
     """
-    try:
-        return CLOUDS[name]()
-    except KeyError:
-        raise CloudError(
-            f"cloud `{name}` is not in this release; it knows: {', '.join(sorted(CLOUDS))}."
-        ) from None
+    return OpenStack(cluster, paths) if cluster.cloud == "openstack" else Local()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from armillary.models.cluster import Cluster
@@ -15,6 +16,22 @@ Root = Literal["data", "compute"]
 
 class CloudError(RuntimeError):
     """The cloud cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object in a cloud that was made for a cluster."""
+
+    kind: str
+    """In the cloud's own words: server, floating IP, storage volume, ..."""
+    name: str
+    id: str
+    mark: str
+    """What its cluster is known by there (`Cloud.mark`)."""
+    lasting: bool
+    """Whether `down` keeps it."""
+    takes: Mapping[str, int] = field(default_factory=dict)
+    """How much of which quota, by the names of models/quota.py, beside one of its kind."""
 
 
 class Cloud(Protocol):
@@ -47,8 +64,36 @@ class Cloud(Protocol):
     def identity(self) -> dict[str, str]:
         """Return what tells this cloud from every other; a cluster is pinned to it."""
 
+    def mark(self, paths: ClusterPaths) -> str | None:
+        """Return what all things of a cluster bear in this cloud; None when it never was in it."""
+
+    def things(self) -> list[Thing]:
+        """Return what any cluster has in this cloud, in the order it goes; asked of the cloud, not of Terraform.
+
+        Raises:
+            CloudError: the cloud cannot be asked.
+        """
+
     def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
         """Return the variables that only this cloud's roots know and cluster.yml does not say."""
+
+    def object_store(self, data: Mapping[str, Any]) -> dict[str, str] | None:
+        """Return how a program on a host opens the cluster's containers: secrets, so for files of 0600 alone.
+
+        Args:
+            data: the outputs of Terraform's root `data`.
+
+        Returns:
+            `auth_url`, `region`, `id` and `secret` of an application credential, `ca` (PEM; empty where the public
+            authorities will do); None where there are no containers.
+        """
+
+    def empty(self, container: str, say: Say) -> None:
+        """Delete all that is in a container of the object store.
+
+        Raises:
+            CloudError: it cannot be.
+        """
 
     def quirks(self) -> dict[str, bool]:
         """Return what roles must know of the hosts (`armillary_host_quirks`)."""
@@ -59,6 +104,17 @@ class Cloud(Protocol):
         Args:
             hosts: the `hosts` of Terraform's output `cluster`.
             say: told what is waited for.
+        """
+
+    def halt(self, hosts: Mapping[str, Any], say: Say) -> None:
+        """Shut hosts down in good order before they go: what they had written is on their volumes then.
+
+        Args:
+            hosts: those that go, of the `hosts` of Terraform's output `cluster`.
+            say: told what is waited for.
+
+        Raises:
+            CloudError: one does not stop.
         """
 
     def publish_names(self, cluster: Cluster, address: str) -> list[str]:

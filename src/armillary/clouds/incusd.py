@@ -21,16 +21,8 @@ DAEMON = Path("/usr/libexec/incus/incusd")
 PACKAGES = (
     "attr",
     "btrfs-progs",
-    "buildah",
     "dnsmasq-base",
-    "gcc",
-    "libc6-dev",
-    "libseccomp-dev",
-    "mmdebstrap",
     "nftables",
-    "openssh-client",
-    "pkg-config",
-    "skopeo",
     "squashfs-tools",
 )
 INCUS = ("incus", "incus-base", "incus-client")
@@ -50,12 +42,12 @@ def _record() -> Path:
 
 
 def install(progress: Callable[[str], None]) -> None:
-    """Install Incus and what the build needs from Debian, when any of it is missing."""
+    """Install Incus and what it needs from Debian, when any of it is missing."""
     needed = apt.missing(PACKAGES)
     wants_incus = apt.missing(INCUS)
     if not needed and not wants_incus:
         return
-    progress("installing Incus and the build tools from Debian")
+    progress("installing Incus from Debian")
     if wants_incus:
         apt.enable_backports(RELEASE)
     apt.update()
@@ -93,6 +85,20 @@ def ensure_pool(size_gib: int) -> None:
     if exists(f"/1.0/storage-pools/{POOL}"):
         return
     incus("storage", "create", POOL, "btrfs", f"size={size_gib}GiB", timeout=120)
+
+
+def ensure_quotas() -> bool:
+    """Have the pool's sizes enforced; return whether they were not.
+
+    The kernel marks a file system's quotas inconsistent when a subvolume is deleted that still had numbers, says so in its
+    log alone, and from then on lets every volume grow as it likes, until all of it is counted anew:
+    https://btrfs.readthedocs.io/en/latest/Qgroups.html
+    """
+    shown = run(["btrfs", "qgroup", "show", str(STORAGE_PATH)], timeout=60, check=False)
+    if "inconsistent" not in shown.stderr:
+        return False
+    run(["btrfs", "quota", "rescan", "-w", str(STORAGE_PATH)], timeout=1800)
+    return True
 
 
 def started_by_us() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import time
@@ -10,21 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from armillary.clouds import host_image, incusd
-from armillary.clouds.contract import CloudError, Root, Say
-from armillary.files import write
+from armillary.clouds import builder, host_image, hosts_file, incusd
+from armillary.clouds.contract import CloudError, Root, Say, Thing
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
 from armillary.paths import ClusterPaths
-from armillary.tools.incus import exec_in, installed, query, server
+from armillary.tools.incus import exec_in, exists, installed, query, server
 from armillary.tools.process import CommandError, run
 
-HOSTS_FILE = Path("/etc/hosts")
 DISK_GIB = 30
 GROWTH_GIB = 5
 """What a cluster that was there before may grow by: what it holds is no longer free."""
 MEMORY_GIB = 8
 BOOT_SECONDS = 90
+_OF_CLUSTER = re.compile(r" of ([a-z][a-z0-9-]*)$")
+"""How the descriptions end that terraform/local gives."""
 
 
 class Local:
@@ -33,7 +34,7 @@ class Local:
     name = "local"
     host_resource = "incus_instance"
 
-    def preflight(self, cluster: Cluster) -> list[Check]:
+    def preflight(self, cluster: Cluster | None = None) -> list[Check]:
         """Check root, the release, disk, memory and the kernel."""
         release = _os_release()
         free = shutil.disk_usage(_existing(Path("/var/lib/incus"))).free / 2**30
@@ -79,10 +80,13 @@ class Local:
             say(doing)
 
         try:
+            builder.install(tell)
             incusd.install(tell)
             incusd.start(tell)
             free = shutil.disk_usage(_existing(Path("/var/lib/incus"))).free
             incusd.ensure_pool(max(20, int(free / 2**30 * 0.8)))
+            if incusd.ensure_quotas():
+                tell("counted anew what each volume holds")
             host_image.ensure(tell)
         except (CommandError, incusd.IncusError) as error:
             raise CloudError(str(error)) from error
@@ -111,8 +115,39 @@ class Local:
             "machine": socket.gethostname(),
         }
 
+    def mark(self, paths: ClusterPaths) -> str | None:
+        """Return the cluster's name: this machine's clusters have no other project to share."""
+        return paths.root.name
+
+    def things(self) -> list[Thing]:
+        """Ask the daemon; where none runs there are only volumes, and those belong to no run."""
+        if server() is None:
+            return []
+        pool = f"/1.0/storage-pools/{incusd.POOL}"
+        lists = {
+            "instance": ("/1.0/instances?recursion=1", False),
+            "network": ("/1.0/networks?recursion=1", False),
+        }
+        try:
+            if exists(pool):
+                lists["storage volume"] = (f"{pool}/volumes/custom?recursion=1", True)
+            return [
+                Thing(kind, each["name"], each["name"], found.group(1), lasting=lasting)
+                for kind, (path, lasting) in lists.items()
+                for each in sorted(query(path), key=lambda one: str(one["name"]))
+                if (found := _OF_CLUSTER.search(each["description"]))
+            ]
+        except CommandError as error:
+            raise CloudError(f"Incus cannot say what there is: {error}") from error
+
     def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
         return {"host_quirks": self.quirks()} if root == "compute" else {}
+
+    def object_store(self, data: Mapping[str, Any]) -> None:
+        """Return None: there is none."""
+
+    def empty(self, container: str, say: Say) -> None:
+        """Nothing to do: there is no object store."""
 
     def quirks(self) -> dict[str, bool]:
         """Return what this kernel and its control groups ask of the hosts."""
@@ -145,14 +180,15 @@ class Local:
                 time.sleep(0.3)
         return keys
 
+    def halt(self, hosts: Mapping[str, Any], say: Say) -> None:
+        """Nothing to do: volumes are directories of this machine, which go on without the host."""
+
     def publish_names(self, cluster: Cluster, address: str) -> list[str]:
         """Keep a marked block of names in this machine's /etc/hosts."""
-        names = " ".join(f"{name}.{cluster.domain}" for name in ("hub", "registry", "api"))
-        _replace_block(cluster.name, f"{address} {names}")
-        return [f"{address} {names}"]
+        return hosts_file.publish(cluster, address)
 
     def withdraw_names(self, cluster: Cluster) -> None:
-        _replace_block(cluster.name, None)
+        hosts_file.withdraw(cluster)
 
     def tidy(self, *, data: bool) -> None:
         """Stop the daemon when no instance is left; with `data`, remove an empty pool as well."""
@@ -164,27 +200,6 @@ class Local:
         if data and not incusd.custom_volumes():
             incusd.remove_pool()
         incusd.stop()
-
-
-def _replace_block(cluster: str, line: str | None) -> None:
-    begin, end = f"# armillary {cluster}: begin", f"# armillary {cluster}: end"
-    kept: list[str] = []
-    inside = False
-    for each in HOSTS_FILE.read_text().splitlines():
-        if each == begin:
-            inside = True
-        elif each == end:
-            inside = False
-        elif not inside:
-            kept.append(each)
-    if line is not None:
-        kept += [begin, line, end]
-    text = "\n".join(kept) + "\n"
-    try:
-        write(HOSTS_FILE, text)
-    except OSError:
-        # Where /etc/hosts is a mount of its own it cannot be replaced, only rewritten.
-        HOSTS_FILE.write_text(text)
 
 
 def _os_release() -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from armillary import inventory, secrets
+from armillary import secrets
 from armillary.commands.common import CommandFailed, load
 from armillary.commands.up import show_access
 from armillary.stages.contract import Context
@@ -59,7 +59,7 @@ def ssh(host: str, *, cloud: str = "local", cluster: str | None = None) -> NoRet
     Raises:
         CommandFailed: there is no such host; names those there are.
     """
-    replace_by(_ssh(_running(cloud, cluster), host))
+    replace_by(ssh_command(load(cloud, cluster), host))
 
 
 def logs(
@@ -75,7 +75,7 @@ def logs(
         role, unit = UNITS[component]
         host = next(each for each in context.cluster.expanded_hosts() if each.role == role)
         command = ["sudo", "journalctl", "-u", unit, "-n", str(lines), "--no-pager"]
-        replace_by([*_ssh(context, host.name), *command])
+        replace_by([*ssh_command(context, host.name), *command])
     namespace, _, name = component.rpartition("/")
     replace_by(
         [
@@ -97,20 +97,16 @@ def _running(cloud: str, cluster: str | None) -> Context:
     return context
 
 
-def _ssh(context: Context, host: str) -> list[str]:
+def ssh_command(context: Context, host: str) -> list[str]:
+    """Return the command that opens a shell on a host, or runs there what is put behind it.
+
+    Raises:
+        CommandFailed: there is no such host; names those there are.
+    """
     try:
         hosts = output(context)["hosts"]
     except (TerraformError, KeyError):
         raise CommandFailed("There are no hosts yet; `invoke up` makes them.") from None
     if host not in hosts:
         raise CommandFailed(f"No host is called {host}. There are: {', '.join(sorted(hosts))}.")
-    return [
-        "ssh",
-        "-i",
-        str(context.paths.private_key),
-        "-o",
-        f"UserKnownHostsFile={context.paths.known_hosts}",
-        "-o",
-        "StrictHostKeyChecking=yes",
-        f"{inventory.USER}@{hosts[host]['access_address']}",
-    ]
+    return ["ssh", "-F", str(context.paths.ssh_config), host]

@@ -14,9 +14,10 @@ from armillary.config import ConfigError, parse_cluster, read_cluster
 from armillary.models.change import check_change
 from armillary.models.cluster import Cluster
 from armillary.paths import ROOT, ClusterPaths
+from armillary.report.checks import GOOD, UNTOLD, WRONG
 from armillary.stages.contract import Context
 
-GOOD, WRONG, UNTOLD = 0, 1, 2
+__all__ = ["GOOD", "UNTOLD", "WRONG", "CommandFailed", "applied", "config_file", "load", "locked"]
 INVENTORIES = ROOT / "inventories"
 
 
@@ -73,7 +74,7 @@ def load(cloud: str, cluster: str | None, say: Callable[[str], None] = lambda _:
         problems = check_change(applied(paths), wanted, positions)
         if problems:
             raise CommandFailed(str(ConfigError(problems)))
-    context = Context(wanted, path, paths, cloud_of(wanted.cloud), say)
+    context = Context(wanted, path, paths, cloud_of(wanted, paths), say)
     if identity.pinned(paths) is not None and context.cloud.ready():
         identity.check(paths, wanted.name, context.cloud.identity())
     return context

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 
 from rich.console import Console
 
 from armillary import identity
-from armillary.clouds.contract import CloudError
+from armillary.clouds.contract import CloudError, Thing
 from armillary.commands.common import CommandFailed, load, locked
 from armillary.report.progress import Progress
 from armillary.stages.configure import Configure
@@ -16,6 +17,9 @@ from armillary.stages.contract import Context, StageError
 from armillary.stages.provision import Provision, known_volumes
 from armillary.tools.process import CommandError
 from armillary.tools.terraform import TerraformError
+
+LEAVE_SECONDS = 60.0
+"""Clouds say that a thing is deleted some time before it is gone."""
 
 
 def down(
@@ -58,12 +62,15 @@ def down(
             with progress.stage("compute") as line:
                 context.cloud.wake(context.say)
                 identity.check(context.paths, name, context.cloud.identity())
+                _show(console, _things(context, lasting=with_data))
                 Provision().destroy(context)
                 Configure().destroy(context)
+                _prove(context, lasting=False)
                 line.outcome = "changed"
             if with_data:
                 with progress.stage("data") as line:
                     Provision().destroy_data(context)
+                    _prove(context, lasting=True)
                     shutil.rmtree(context.paths.root)
                     line.outcome = "changed"
             with progress.stage("machine") as line:
@@ -79,6 +86,41 @@ def down(
             f"\nCluster {name} is down. Its volumes, keys and passwords are kept: "
             "`invoke up` brings them back, `invoke down --with-data` deletes them."
         )
+
+
+def _things(context: Context, *, lasting: bool) -> list[Thing]:
+    """Return what the cloud has of the cluster; with `lasting`, what `down` would keep as well."""
+    mark = context.cloud.mark(context.paths)
+    return [
+        each for each in context.cloud.things() if each.mark == mark and lasting >= each.lasting
+    ]
+
+
+def _show(console: Console, things: list[Thing]) -> None:
+    """Tell what goes, in order, one line a kind."""
+    kinds: dict[str, list[str]] = {}
+    for each in things:
+        kinds.setdefault(each.kind, []).append(each.name)
+    for kind, names in kinds.items():
+        console.print(f"    {kind}: {', '.join(names)}", soft_wrap=True)
+
+
+def _prove(context: Context, *, lasting: bool) -> None:
+    """Ask the cloud whether anything is left.
+
+    Raises:
+        CloudError: something is, and stays; names it.
+    """
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while left := _things(context, lasting=lasting):
+        context.say(f"waiting for {', '.join(f'{each.kind} {each.name}' for each in left)} to go")
+        if time.monotonic() > deadline:
+            raise CloudError(
+                "Terraform is done, and the cloud still has of this cluster:\n"
+                + "\n".join(f"    {each.kind} {each.name} ({each.id})" for each in left)
+                + "\nSee with the cloud's client what holds them, and delete them there."
+            )
+        time.sleep(1)
 
 
 def _confirm(

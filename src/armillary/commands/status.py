@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from rich.console import Console
-from rich.table import Table
 
 from armillary import status as look
-from armillary.commands.common import GOOD, UNTOLD, WRONG, load
+from armillary.commands.common import load
+from armillary.report.checks import WRONG, show
 from armillary.stages import record
 
 
@@ -25,28 +23,8 @@ def status(
     """
     context = load(cloud, cluster)
     checks = look.checks(context.paths, context.cluster)
-    code = GOOD
-    if any(check.ok is None for check in checks):
-        code = UNTOLD
-    if any(check.ok is False for check in checks):
-        code = WRONG
-    if as_json:
-        answer = {
-            "cluster": context.cluster.name,
-            "ok": {GOOD: True, WRONG: False, UNTOLD: None}[code],
-            "checks": [check.model_dump(mode="json") for check in checks],
-            "last_run": record.history(context.paths)[-6:],
-        }
-        console.print_json(json.dumps(answer))
-        return code
-    table = Table(box=None, padding=(0, 2), header_style="bold")
-    for column in ("", "Part", "Since", "What is wrong"):
-        table.add_column(column, overflow="fold")
-    for check in checks:
-        mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]?[/]"}[check.ok]
-        since = f"{check.since:%Y-%m-%d %H:%M}" if check.since else ""
-        table.add_row(mark, check.name, since, "" if check.ok else check.detail)
-    console.print(table)
-    if code == WRONG:
+    about = {"cluster": context.cluster.name, "last_run": record.history(context.paths)[-6:]}
+    code = show(console, checks, about if as_json else None)
+    if code == WRONG and not as_json:
         console.print("\n`invoke up` mends what differs from cluster.yml.")
     return code

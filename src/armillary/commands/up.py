@@ -15,7 +15,7 @@ from armillary.models.report import StageReport
 from armillary.report.progress import Line, Progress, duration
 from armillary.stages import record
 from armillary.stages.artifacts import Artifacts
-from armillary.stages.configure import Configure
+from armillary.stages.configure import Configure, roles
 from armillary.stages.contract import Context, Stage, StageError
 from armillary.stages.preflight import Preflight
 from armillary.stages.prepare import Prepare
@@ -39,8 +39,17 @@ def up(
     cluster: str | None = None,
     replace: Sequence[str] = (),
     converge: bool = False,
+    tags: Sequence[str] = (),
 ) -> None:
     """Run every stage that has something to do.
+
+    Args:
+        console: where to print.
+        cloud: the folder of inventories/ to take when `cluster` does not say.
+        cluster: which cluster.
+        replace: hosts that may be made anew.
+        converge: run every role again.
+        tags: run these roles alone.
 
     Raises:
         CommandFailed: cluster.yml is wrong, or a stage failed; says how to go on.
@@ -50,32 +59,42 @@ def up(
     unknown = context.replace - {host.name for host in context.cluster.expanded_hosts()}
     if unknown:
         raise CommandFailed(f"--replace: no host is called {', '.join(sorted(unknown))}.")
+    context.tags = frozenset(tags)
+    if strange := context.tags - set(roles()):
+        raise CommandFailed(
+            f"--tags: no role is called {', '.join(sorted(strange))}. Roles: {', '.join(roles())}."
+        )
+    stages = [stage for stage in STAGES if not (tags and stage.name == "verify")]
     again = f"uv run invoke up {_selection(cloud, cluster)}".rstrip()
     progress = Progress(console, f"Cluster {context.cluster.name} on cloud {context.cluster.cloud}")
     context.say = progress.say
     preflight = STAGES[0]
     expectations = [
         (stage.name, stage.title, record.expected(context.paths, stage.name, stage.expected))
-        for stage in STAGES
+        for stage in stages
     ]
     with progress.run(expectations):
         with progress.stage(preflight.name) as line:
             _apply(preflight, context, line, again)
         with locked(context.paths):
-            for stage in STAGES[1:]:
+            for stage in stages[1:]:
                 with progress.stage(stage.name) as line:
                     _apply(stage, context, line, again)
                 if stage.name == "provision":
                     _provisioned(context)
+    if tags:
+        console.print(
+            f"\nOnly {', '.join(sorted(context.tags))} ran. `{again}` makes all of the cluster."
+        )
+        return
     _finish(console, context, progress.lines)
 
 
 def _provisioned(context: Context) -> None:
     """Remember what was asked for, and make its names known on this machine."""
     write(context.paths.applied, context.config.read_text())
-    services = context.cluster.services_host().name
-    address = output(context)["hosts"][services]["access_address"]
-    context.cloud.publish_names(context.cluster, address)
+    entry = output(context)["entry"]
+    context.cloud.publish_names(context.cluster, entry["floating_ip"] or entry["address"])
 
 
 def _apply(stage: Stage, context: Context, line: Line, again: str) -> None:
@@ -140,10 +159,14 @@ WIDE = 250
 
 def show_access(console: Console, context: Context) -> None:
     """Print where a cluster is reached, in lines that are never folded: they are there to be copied."""
-    wide = Console(
+    wide(console).print(_access_table(context))
+
+
+def wide(console: Console) -> Console:
+    """Return a console that prints to the same place and folds no line."""
+    return Console(
         file=console.file, force_terminal=console.is_terminal, width=WIDE, highlight=False
     )
-    wide.print(_access_table(context))
 
 
 def _access_table(context: Context) -> Table:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from armillary.models.parts import (
+    Backup,
     Cloud,
     Components,
     Flavor,
@@ -82,6 +83,11 @@ class Cluster(Part):
         description="Spaces all Kubernetes hosts share, by name.",
         examples=[{"homes": {"size": "50GiB", "mount": "/srv/shared"}}],
     )
+    backup: Backup | None = Field(
+        default=None,
+        description="Backups of the shared spaces. Default: none. With cloud `openstack` only.",
+        examples=[{"container": "backup", "at": "03:30"}],
+    )
     images: Images = Field(default_factory=Images, description="Where images come from.")
     components: Components = Field(
         default_factory=Components, description="What runs on the cluster for its users."
@@ -108,6 +114,14 @@ class Cluster(Part):
     def registry(self) -> str:
         """Where the private image registry is: host and port, as image references begin."""
         return f"registry.{self.domain}:{REGISTRY_PORT}"
+
+    @property
+    def containers(self) -> list[str]:
+        """The containers that are made in the object store, without the cluster's name."""
+        if self.openstack is None:
+            return []
+        backups = [self.backup.container] if self.backup else []
+        return list(dict.fromkeys([*self.openstack.containers, *backups]))
 
     def expanded_hosts(self) -> list[Host]:
         """All hosts, in order of their slots."""
@@ -178,7 +192,7 @@ class Cluster(Part):
             variables["openstack"] = {
                 "cloud": self.openstack.cloud,
                 "availability_zone": self.openstack.volume_availability_zone,
-                "containers": self.openstack.containers,
+                "containers": self.containers,
                 "s3": self.openstack.s3,
             }
         return variables

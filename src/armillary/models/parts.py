@@ -21,6 +21,7 @@ from armillary.models.values import (
     NotebookImage,
     RootDiskSize,
     SourceNetwork,
+    TimeOfDay,
     Title,
     UserName,
     check_count,
@@ -245,6 +246,32 @@ class OpenStack(Part):
         default=False,
         description="An EC2 credential too, for programs that speak S3. OpenStack cannot restrict "
         "it to containers.",
+    )
+
+
+class Keep(Part):
+    """How many backups are kept: the newest of so many days, weeks and months that have one."""
+
+    daily: int = Field(default=7, ge=1, description="Days.", examples=[7])
+    weekly: int = Field(default=5, ge=0, description="Weeks.", examples=[5])
+    monthly: int = Field(default=12, ge=0, description="Months.", examples=[12])
+
+
+class Backup(Part):
+    """Backups of the shared spaces, by restic into a container of the cloud's object store."""
+
+    container: Label = Field(
+        default="backup",
+        description="The container, which is made: `<cluster>-<container>`.",
+        examples=["backup"],
+    )
+    at: TimeOfDay = Field(
+        default="03:30",
+        description="When, each day, by the services host's clock.",
+        examples=["03:30"],
+    )
+    keep: Keep = Field(
+        default_factory=Keep, description="How many are kept.", examples=[{"daily": 7}]
     )
 
 

@@ -80,7 +80,7 @@ def quota_needed(cluster: Cluster) -> Quota:
         pools=2 * balancer,
         members=(control_planes + workers) * balancer,
         health_monitors=2 * balancer,
-        containers=len(settings.containers),
+        containers=len(cluster.containers),
     )
 
 

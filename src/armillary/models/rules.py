@@ -77,6 +77,7 @@ class Draft:
     hosts_complete: bool = False
     shared: Mapping[str, SharedSpace] = field(default_factory=dict)
     shared_complete: bool = False
+    backup: bool = False
     jupyterhub: bool = False
     authenticator: Authenticator | None = None
     profiles: Mapping[int, Profile] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class Draft:
             hosts_complete=True,
             shared=cluster.shared,
             shared_complete=True,
+            backup=cluster.backup is not None,
             jupyterhub=hub is not None,
             authenticator=hub.authenticator if hub else None,
             profiles=dict(enumerate(hub.profiles)) if hub else {},
@@ -127,6 +129,7 @@ class Draft:
             hosts_complete=_all_valid(hosts, raw.get("hosts")),
             shared=shared,
             shared_complete=_all_valid(shared, raw.get("shared", {})),
+            backup=raw.get("backup") is not None,
             jupyterhub=isinstance(hub, dict),
             authenticator=_try(Authenticator, settings.get("authenticator")),
             profiles=profiles,
@@ -617,6 +620,23 @@ def _exports_stay_free(draft: Draft) -> Iterator[Finding]:
                 )
 
 
+def _backups_make_sense(draft: Draft) -> Iterator[Finding]:
+    if not draft.backup:
+        return
+    if draft.cloud == "local":
+        yield Finding(
+            ("backup",),
+            "backups go into the object store of the cloud, and `local` has none",
+            "take `backup` out, or use cloud `openstack`",
+        )
+    elif draft.shared_complete and not draft.shared:
+        yield Finding(
+            ("backup",),
+            "backups are of the shared spaces, and there is none",
+            f"add `shared: {{{HOMES}: {{size: 50GiB, mount: /srv/shared}}}}`, or take `backup` out",
+        )
+
+
 # --- components -------------------------------------------------------------------------------
 
 
@@ -774,6 +794,7 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _open_to_somebody,
     _containers_named_well,
     _exports_stay_free,
+    _backups_make_sense,
     _homes_exist,
     _users_make_sense,
     _profiles_make_sense,

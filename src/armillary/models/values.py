@@ -21,6 +21,7 @@ LABEL = "[a-z]([a-z0-9-]*[a-z0-9])?"
 LABEL_LENGTH = 63
 DOMAIN_LENGTH = 200  # a DNS name ends at 253; the rest is for what clusters put before it
 USER = "[a-z][a-z0-9_-]{0,31}"
+TIME_OF_DAY = "([01][0-9]|2[0-3]):[0-5][0-9]"
 MOUNT = "/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*"
 
 #: Addresses of our own: RFC 1918 and the shared space of RFC 6598.
@@ -291,6 +292,13 @@ def check_memory(value: Size) -> Size:
     return value
 
 
+def check_time_of_day(value: str) -> str:
+    """Refuse what is not `HH:MM`."""
+    if not re.fullmatch(TIME_OF_DAY, value):
+        raise invalid(f"`{value}` is not a time of day", 'write it as `"03:30"`')
+    return value
+
+
 def check_idle(value: Duration) -> Duration:
     """Refuse idle times that would stop servers in use, or never any.
 
@@ -375,4 +383,9 @@ DiskSize = Annotated[Size, AfterValidator(check_disk)]
 RootDiskSize = Annotated[Size, AfterValidator(check_root_disk)]
 MemorySize = Annotated[Size, AfterValidator(check_memory)]
 IdleTime = Annotated[Duration, AfterValidator(check_idle)]
+TimeOfDay = Annotated[
+    str,
+    AfterValidator(check_time_of_day),
+    Field(json_schema_extra={"pattern": f"^{TIME_OF_DAY}$"}),
+]
 Title = Annotated[str, AfterValidator(check_title)]

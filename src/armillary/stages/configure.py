@@ -16,7 +16,7 @@ from typing import Any
 
 from armillary import secrets, status
 from armillary.endpoints import write_endpoints
-from armillary.files import write_secret
+from armillary.files import read_yaml, write_secret
 from armillary.images.build import BuiltImage, ImageError, build_all
 from armillary.images.publish import push
 from armillary.inventory import Inventory, inventory
@@ -28,6 +28,12 @@ from armillary.stages.contract import Context, StageError
 from armillary.stages.provision import output
 from armillary.stages.units import BALANCER, IMAGES, PLATFORM
 from armillary.tools.ansible import PlaybookError, PlayResult, play
+
+
+def roles() -> list[str]:
+    """Return the roles of site.yml in the order they run; each is a tag there."""
+    plays = read_yaml(ROOT / "ansible" / "site.yml")
+    return list(dict.fromkeys(role["role"] for play in plays for role in play["roles"]))
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,9 @@ class Configure:
 
     def apply(self, context: Context) -> bool:
         wanted = _wanted(context)
+        if context.tags:
+            wanted.inventory.write(context.paths)
+            return self._play(context, sorted(context.tags), ()).changed > 0
         todo, mend = units.stale(context.paths, wanted.digests), ""
         if context.converge or (not todo and self._unwell(context)):
             todo, mend = list(wanted.digests), datetime.now(UTC).isoformat()

@@ -43,6 +43,8 @@ class Context:
     """Hosts the user asked to make anew (`up --replace HOST`)."""
     converge: bool = False
     """Run every role again even where nothing it depends on has changed (`up --converge`)."""
+    tags: frozenset[str] = field(default_factory=frozenset)
+    """Run these roles alone, on every host, and count nothing as done by it (`up --tags ROLE`)."""
 
 
 class Stage(Protocol):

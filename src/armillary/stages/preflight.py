@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from armillary import registries
 from armillary.models.report import Check
+from armillary.stages.artifacts import Artifacts
 from armillary.stages.contract import Context, StageError
 
 
@@ -24,7 +26,8 @@ class Preflight:
         return False
 
     def verify(self, context: Context) -> list[Check]:
-        return context.cloud.preflight(context.cluster)
+        found = context.cloud.preflight(context.cluster)
+        return found + (registries.checks() if Artifacts().plan(context) else [])
 
     def destroy(self, context: Context) -> None:
         return None

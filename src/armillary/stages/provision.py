@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from armillary import pki
+from armillary import pki, secrets, ssh
 from armillary.clouds.contract import CloudError, Root
 from armillary.files import write
 from armillary.gate import check_plan
@@ -62,6 +62,9 @@ class Provision:
                     changed = True
         except TerraformError as error:
             raise StageError(str(error)) from error
+        secrets.keep_object_store(
+            context.paths, context.cloud.object_store(_terraform(context, "data").outputs())
+        )
         self._know_hosts(context)
         return changed
 
@@ -79,22 +82,29 @@ class Provision:
     def destroy(self, context: Context) -> None:
         terraform = _terraform(context, "compute")
         if terraform.state_list():
+            context.cloud.halt(terraform.outputs().get("cluster", {}).get("hosts", {}), context.say)
             terraform.destroy(_variables(context, "compute"), context.say)
 
     def destroy_data(self, context: Context) -> None:
         """Delete the volumes; only `down --with-data` comes here."""
         terraform = _terraform(context, "data")
         if terraform.state_list():
+            backup = context.cluster.backup
+            containers = terraform.outputs().get("containers", {})
+            if backup and backup.container in containers:
+                context.cloud.empty(containers[backup.container], context.say)
             terraform.destroy(_variables(context, "data"), context.say)
 
     def _know_hosts(self, context: Context) -> None:
-        hosts = output(context)["hosts"]
+        found = output(context)
+        hosts = found["hosts"]
         try:
             keys = context.cloud.host_keys(hosts, context.say)
         except CloudError as error:
             raise StageError(str(error)) from error
         lines = [f"{hosts[name]['access_address']} {key}\n" for name, key in sorted(keys.items())]
         write(context.paths.known_hosts, "".join(lines), mode=0o600)
+        ssh.write_config(context.paths, found)
 
 
 def output(context: Context) -> dict[str, Any]:
@@ -165,22 +175,29 @@ def _keep(context: Context) -> None:
 
 
 def _see_off(context: Context) -> None:
-    """Empty the nodes that are about to go.
+    """Empty the nodes that are about to go, and shut the hosts down.
 
     Raises:
-        StageError: a pod would not leave.
+        StageError: a pod would not leave, or a host not stop.
     """
-    if not context.paths.kubeconfig.exists():
+    leaving = sorted(_leaving(context))
+    if not leaving:
         return
-    for name in sorted(_leaving(context)):
-        context.say(f"moving the pods of {name} elsewhere")
-        try:
-            see_off(context.paths.kubeconfig, name)
-        except (CommandError, CommandTimeout) as error:
-            raise StageError(
-                f"{name} could not be emptied: {error}",
-                fix="`invoke status` says what is wrong with Kubernetes; mend that first.",
-            ) from error
+    if context.paths.kubeconfig.exists():
+        for name in leaving:
+            context.say(f"moving the pods of {name} elsewhere")
+            try:
+                see_off(context.paths.kubeconfig, name)
+            except (CommandError, CommandTimeout) as error:
+                raise StageError(
+                    f"{name} could not be emptied: {error}",
+                    fix="`invoke status` says what is wrong with Kubernetes; mend that first.",
+                ) from error
+    hosts = output(context)["hosts"]
+    try:
+        context.cloud.halt({name: hosts[name] for name in leaving}, context.say)
+    except CloudError as error:
+        raise StageError(str(error)) from error
 
 
 def _leaving(context: Context) -> set[str]:

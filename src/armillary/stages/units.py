@@ -39,7 +39,7 @@ def digests(paths: ClusterPaths, inventory: Inventory) -> dict[str, str]:
             for_hosts,
             host,
             on_hosts,
-            kept["registry"],
+            {name: kept.get(name) for name in ("registry", "backup", "object_store")},
             keys.get(host["ansible_host"]),
         )
         for name, host in inventory.hosts.items()

@@ -29,10 +29,10 @@ def tarball(
     hooks: Sequence[str],
     on_line: Callable[[str], None] | None = None,
 ) -> None:
-    """Write a minimal Debian with apt as a tar file.
+    """Write a minimal Debian with apt as a tar file or a directory.
 
     Args:
-        target: the file to write; its name ends in .tar.
+        target: what to write: a file whose name ends in .tar, else a directory.
         suite: Debian's code name.
         packages: what to add.
         archives: lines of sources.list.

@@ -22,5 +22,10 @@ output "cluster" {
       gateway = local.gateway
       domain  = local.domain
     }
+    bastion = null
+    entry = {
+      address     = one([for host in local.hosts : host.address if host.role == "services"])
+      floating_ip = null
+    }
   }
 }

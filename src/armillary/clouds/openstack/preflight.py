@@ -1,0 +1,320 @@
+"""What a project lacks for a cluster: asked before anything is made, and all of it said at once.
+
+No tool of the field asks for quotas before it starts; images and flavours that are not there show in the middle of a run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from keystoneauth1 import exceptions as keystone
+from openstack.connection import Connection
+from openstack.exceptions import SDKException
+
+from armillary.models.cluster import Cluster
+from armillary.models.quota import quota_needed
+from armillary.models.report import Check
+
+SKEW_SECONDS = 60
+"""Tokens and certificates bear times; beyond this they fail in ways that are hard to read."""
+SOFT_POLICIES = (2, 15)
+"""Nova's API version from which a server group may be soft-anti-affinity."""
+UNLIMITED = -1
+
+
+@dataclass(frozen=True)
+class Room:
+    """One quota: how much there may be, and how much there is."""
+
+    limit: int
+    used: int
+
+    @property
+    def free(self) -> int | None:
+        """What is left; None where there is no limit."""
+        return None if self.limit == UNLIMITED else max(0, self.limit - self.used)
+
+
+Look = Callable[[Connection, Cluster], Iterable[Check]]
+
+
+def preflight(connection: Connection, cluster: Cluster, made: Mapping[str, int]) -> list[Check]:
+    """Return what was looked at; `ok` is False for what is missing, None for what could not be told.
+
+    Args:
+        connection: signed in.
+        cluster: what is wanted.
+        made: how much of each quota the cluster takes already, by the names of models/quota.py.
+    """
+    looks: dict[str, Callable[[], Iterable[Check]]] = {
+        "quotas": lambda: _quotas(connection, cluster, made),
+        **{
+            name: lambda look=look: look(connection, cluster)  # type: ignore[misc]
+            for name, look in LOOKS.items()
+        },
+    }
+    with ThreadPoolExecutor(len(looks)) as pool:
+        found = pool.map(lambda item: _careful(*item), looks.items())
+        return [check for checks in found for check in checks]
+
+
+def _careful(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    """Run a look; where the cloud does not answer, that is a finding too."""
+    try:
+        return list(look())
+    except (SDKException, keystone.ClientException) as error:
+        return [Check(name=name, ok=None, detail=f"The cloud cannot be asked: {error}")]
+
+
+def rooms(connection: Connection) -> dict[str, Room]:
+    """Return the project's quotas, by the names of models/quota.py."""
+    compute = connection.compute.get_limits().absolute
+    volumes = connection.block_storage.get_limits().absolute
+    network = connection.network.get_quota(str(connection.current_project_id), details=True)
+    found = {
+        "instances": Room(compute.instances, compute.instances_used),
+        "cores": Room(compute.total_cores, compute.total_cores_used),
+        "ram": Room(compute.total_ram, compute.total_ram_used),
+        "server_groups": Room(compute.server_groups, compute.server_groups_used),
+        "volumes": Room(volumes.max_total_volumes, volumes.total_volumes_used),
+        "gigabytes": Room(volumes.max_total_volume_gigabytes, volumes.total_gigabytes_used),
+    }
+    for name in (
+        *("networks", "subnets", "routers", "ports", "floating_ips"),
+        *("security_groups", "security_group_rules"),
+    ):
+        facts: Mapping[str, int] = getattr(network, name) or {}
+        found[name] = Room(facts.get("limit", UNLIMITED), facts.get("used", 0))
+    return found
+
+
+def _quotas(connection: Connection, cluster: Cluster, made: Mapping[str, int]) -> Iterator[Check]:
+    found = rooms(connection)
+    for name, total in asdict(quota_needed(cluster)).items():
+        if name not in found:
+            continue
+        wanted = max(0, total - made.get(name, 0))
+        free = found[name].free
+        words = name.replace("_", " ")
+        yield Check(
+            name=f"quota {words}",
+            ok=free is None or wanted <= free,
+            detail=f"{wanted} wanted, {free} free of {found[name].limit}. Ask for a quota of "
+            f"{found[name].used + wanted} {words}, free some, or make the cluster smaller.",
+        )
+
+
+def _flavors(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+    there = {flavor.name: flavor for flavor in connection.compute.flavors()}
+    for name, wanted in cluster.flavors.items():
+        if wanted.name not in there:
+            yield Check(
+                name=f"flavor {name}",
+                ok=False,
+                detail=f"The cloud has no flavor `{wanted.name}`. It has: "
+                f"{_fitting(there.values(), wanted)}.",
+            )
+            continue
+        flavor = there[wanted.name]
+        boots = cluster.openstack is not None and cluster.openstack.boot_volume is not None
+        short = [
+            f"{has} {what} where {least} are wanted"
+            for has, least, what in (
+                (flavor.vcpus, wanted.cpus, "processors"),
+                (flavor.ram, wanted.memory.mib, "MiB of memory"),
+                (flavor.disk, 0 if boots else wanted.disk.gib, "GiB of disk"),
+            )
+            if has < least
+        ]
+        yield Check(
+            name=f"flavor {name}",
+            ok=not short,
+            detail=f"`{wanted.name}` has {'; '.join(short)}. Take another "
+            f"({_fitting(there.values(), wanted)}), or want less.",
+        )
+
+
+def _fitting(flavors: Iterable[Any], wanted: Any) -> str:
+    """Name the smallest flavours that are large enough."""
+    fit = [f for f in flavors if f.vcpus >= wanted.cpus and f.ram >= wanted.memory.mib]
+    names = [f.name for f in sorted(fit, key=lambda f: (f.ram, f.vcpus, f.disk))[:5]]
+    return ", ".join(names) or "none that is large enough"
+
+
+def _image(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+    assert cluster.openstack is not None
+    name = cluster.openstack.image
+    images = list(connection.image.images(name=name))
+    active = [image for image in images if image.status == "active"]
+    if len(active) != 1:
+        others = sorted({i.name for i in connection.image.images() if "debian" in i.name.lower()})
+        yield Check(
+            name="image",
+            ok=False,
+            detail=f"{len(active)} usable images are called `{name}`, and there has to be one. "
+            f"Images of Debian: {', '.join(others) or 'none; upload one'}.",
+        )
+        return
+    smallest = min(cluster.flavors.values(), key=lambda flavor: flavor.disk.gib)
+    yield Check(
+        name="image",
+        ok=(active[0].min_disk or 0) <= smallest.disk.gib,
+        detail=f"`{name}` needs a disk of {active[0].min_disk} GiB, and a flavour in cluster.yml "
+        f"wants {smallest.disk.gib} GiB. Want more disk.",
+    )
+
+
+def _volume_types(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+    assert cluster.openstack is not None
+    wanted = {cluster.openstack.volume_type}
+    wanted |= {each.type for host in cluster.expanded_hosts() for each in host.volumes.values()}
+    wanted |= {space.type for space in cluster.shared.values()}
+    if cluster.openstack.boot_volume:
+        wanted.add(cluster.openstack.boot_volume.type)
+    there = sorted(each.name for each in connection.block_storage.types())
+    for name in sorted(filter(None, wanted)):
+        yield Check(
+            name=f"volume type {name}",
+            ok=name in there,
+            detail=f"The cloud has no volume type `{name}`. It has: {', '.join(there)}.",
+        )
+
+
+def _zones(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+    assert cluster.openstack is not None
+    # openstacksdk's types still allow for a version of Cinder without zones.
+    cinder: Any = connection.block_storage
+    for name, wanted, ask in (
+        ("availability zone", cluster.openstack.availability_zone, connection.compute),
+        ("volume availability zone", cluster.openstack.volume_availability_zone, cinder),
+    ):
+        if wanted is None:
+            continue
+        there = sorted(zone.name for zone in ask.availability_zones())
+        yield Check(
+            name=name,
+            ok=wanted in there,
+            detail=f"The cloud has no {name} `{wanted}`. It has: {', '.join(there)}.",
+        )
+
+
+def _networks(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+    assert cluster.openstack is not None
+    settings = cluster.openstack
+    external = [network.name for network in connection.network.networks(is_router_external=True)]
+    yield Check(
+        name="external network",
+        ok=settings.external_network in external,
+        detail=f"The cloud has no external network `{settings.external_network}`. It has: "
+        f"{', '.join(sorted(external)) or 'none'}.",
+    )
+    if settings.network is None:
+        return
+    network = connection.network.find_network(settings.network.name)
+    subnet = connection.network.find_subnet(settings.network.subnet)
+    if network is None or subnet is None or subnet.network_id != network.id:
+        yield Check(
+            name="network",
+            ok=False,
+            detail=f"There is no network `{settings.network.name}` with a subnet "
+            f"`{settings.network.subnet}`. Networks: "
+            f"{', '.join(sorted(each.name for each in connection.network.networks()))}.",
+        )
+        return
+    yield Check(
+        name="network",
+        ok=subnet.cidr == str(cluster.network.hosts),
+        detail=f"`{settings.network.subnet}` is {subnet.cidr}, and network.hosts is "
+        f"{cluster.network.hosts}. Write the subnet's range there.",
+    )
+
+
+def _floating_ips(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+    given = {host: ip for host, ip in cluster.floating_ips().items() if ip != "new"}
+    for host, address in given.items():
+        found = connection.network.find_ip(address)
+        taken = found is not None and found.port_id is not None
+        yield Check(
+            name=f"floating IP {address}",
+            ok=found is not None and not (taken and not _ours(connection, found, cluster)),
+            detail=f"{address}, wanted for {host}, "
+            + ("serves another host." if taken else "is no floating IP of this project.")
+            + " `openstack floating ip list` shows those there are.",
+        )
+
+
+def _ours(connection: Connection, address: Any, cluster: Cluster) -> bool:
+    port = connection.network.get_port(address.port_id)
+    return str(port.name).startswith(f"{cluster.name}-")
+
+
+def _server_groups(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+    assert cluster.openstack is not None
+    policy = cluster.openstack.server_group_policy
+    endpoint = connection.compute.get_endpoint_data()
+    most = endpoint.max_microversion if endpoint else None
+    yield Check(
+        name="server group policy",
+        ok=not policy.startswith("soft-") or (most is not None and most >= SOFT_POLICIES),
+        detail=f"Nova here is too old for {policy}. Write `server_group_policy: anti-affinity`.",
+    )
+
+
+def _services(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+    assert cluster.openstack is not None
+    wanted = {"compute": True, "network": True, "block-storage": True, "image": True}
+    wanted["object-store"] = bool(cluster.containers) or cluster.openstack.s3
+    wanted["load-balancer"] = cluster.openstack.load_balancer == "octavia"
+    for name, needed in wanted.items():
+        if needed:
+            yield Check(
+                name=f"service {name}",
+                ok=connection.has_service(name),
+                detail=f"The catalogue of the cloud has no {name}. Do without it in cluster.yml, or "
+                "use another cloud.",
+            )
+
+
+def _object_store(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+    assert cluster.openstack is not None
+    if not cluster.containers or not connection.has_service("object-store"):
+        return
+    account = connection.object_store.get_account_metadata()
+    # https://docs.openstack.org/swift/latest/middleware.html#module-swift.common.middleware.account_quotas
+    quota = (account.metadata or {}).get("quota-bytes")
+    yield Check(
+        name="quota object store",
+        ok=quota is None or int(account.account_bytes_used or 0) < int(quota),
+        detail=f"All {quota} bytes of the project's quota are taken. Delete something, or ask for more.",
+    )
+
+
+def _clock(connection: Connection, _: Cluster) -> Iterator[Check]:
+    # A token of its own, issued now: not all servers in front of Keystone give a Date in answers.
+    auth: Any = connection.session.auth
+    said = auth.get_auth_ref(connection.session).issued.timestamp()
+    skew = abs(time.time() - said)
+    yield Check(
+        name="clock",
+        ok=skew <= SKEW_SECONDS,
+        detail=f"This machine's clock and the cloud's are {skew:.0f} s apart. Set this one: "
+        "`timedatectl set-ntp true`.",
+    )
+
+
+LOOKS: Mapping[str, Look] = {
+    "services": _services,
+    "flavors": _flavors,
+    "image": _image,
+    "volume types": _volume_types,
+    "availability zones": _zones,
+    "networks": _networks,
+    "floating IPs": _floating_ips,
+    "server group policy": _server_groups,
+    "object store": _object_store,
+    "clock": _clock,
+}
