@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from armillary import secrets
+from armillary.clouds.incusd import custom_volumes
 from armillary.config import read_cluster
 from armillary.models.cluster import Cluster
 from armillary.models.endpoints import Endpoints
@@ -193,11 +194,10 @@ class Lab:
         return sorted(each["name"] for each in instances(f"{self.name}-"))
 
     def volumes(self) -> list[str]:
-        """Return the data volumes that bear the cluster's name."""
+        """Return the data volumes that bear the cluster's name; none where the pool is gone."""
         if server() is None:
             return []
-        found = query("/1.0/storage-pools/armillary/volumes/custom?recursion=1")
-        return sorted(each["name"] for each in found if each["name"].startswith(f"{self.name}-"))
+        return [name for name in custom_volumes() if name.startswith(f"{self.name}-")]
 
     def networks(self) -> list[str]:
         """Return the networks that bear the cluster's name."""
