@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 from functools import cached_property
 
-from armillary.clouds import CloudError
-from armillary.clouds.contract import Thing
+from armillary.clouds.contract import Thing, things_of
 from armillary.clouds.openstack import OpenStack
-from armillary.tools.process import CommandError, run
+from armillary.tools.process import run
 from support.lab import Lab
 
 
@@ -25,21 +24,10 @@ class ServerLab(Lab):
         command = ["ssh", "-F", str(self.paths.ssh_config), host, "sudo", shlex.join(argv)]
         return run(command, timeout=timeout).stdout.strip()
 
-    def host_does(self, host: str, *argv: str) -> bool:
-        """Tell whether a program on a host ends well; not while the host cannot be reached."""
-        try:
-            self.on_host(host, *argv)
-        except CommandError:
-            return False
-        return True
-
     def things(self) -> list[Thing]:
         """Return what the cloud has of the cluster.
 
         Raises:
             CloudError: it cannot be asked.
         """
-        mark = self.cloud.mark(self.paths)
-        if mark is None:
-            raise CloudError(f"{self.name} never was")
-        return [thing for thing in self.cloud.things() if thing.mark == mark]
+        return things_of(self.cloud, self.paths)

@@ -125,3 +125,13 @@ class Cloud(Protocol):
 
     def tidy(self, *, data: bool) -> None:
         """After the last cluster is down, stop what `prepare` started; with `data`, all of it."""
+
+
+def things_of(cloud: Cloud, paths: ClusterPaths) -> list[Thing]:
+    """Return what the cloud has of one cluster, in the order it goes; nothing where it never was.
+
+    Raises:
+        CloudError: the cloud cannot be asked.
+    """
+    mark = cloud.mark(paths)
+    return [] if mark is None else [thing for thing in cloud.things() if thing.mark == mark]

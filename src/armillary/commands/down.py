@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from armillary import identity
-from armillary.clouds.contract import CloudError, Thing
+from armillary.clouds.contract import CloudError, Thing, things_of
 from armillary.commands.common import CommandFailed, load, locked
 from armillary.report.progress import Progress
 from armillary.stages.configure import Configure
@@ -90,10 +90,7 @@ def down(
 
 def _things(context: Context, *, lasting: bool) -> list[Thing]:
     """Return what the cloud has of the cluster; with `lasting`, what `down` would keep as well."""
-    mark = context.cloud.mark(context.paths)
-    return [
-        each for each in context.cloud.things() if each.mark == mark and lasting >= each.lasting
-    ]
+    return [each for each in things_of(context.cloud, context.paths) if lasting >= each.lasting]
 
 
 def _show(console: Console, things: list[Thing]) -> None:

@@ -62,9 +62,7 @@ class Provision:
                     changed = True
         except TerraformError as error:
             raise StageError(str(error)) from error
-        secrets.keep_object_store(
-            context.paths, context.cloud.object_store(_terraform(context, "data").outputs())
-        )
+        _know_object_store(context)
         self._know_hosts(context)
         return changed
 
@@ -105,6 +103,14 @@ class Provision:
         lines = [f"{hosts[name]['access_address']} {key}\n" for name, key in sorted(keys.items())]
         write(context.paths.known_hosts, "".join(lines), mode=0o600)
         ssh.write_config(context.paths, found)
+
+
+def _know_object_store(context: Context) -> None:
+    """Keep what opens the containers among the secrets; no Terraform is started where there are none."""
+    access = None
+    if context.cluster.containers:
+        access = context.cloud.object_store(_terraform(context, "data").outputs())
+    secrets.keep_object_store(context.paths, access)
 
 
 def output(context: Context) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from openstack.connection import Connection
 from openstack.exceptions import SDKException
 
 from armillary.clouds import builder, hosts_file
-from armillary.clouds.contract import CloudError, Root, Say, Thing
+from armillary.clouds.contract import CloudError, Root, Say, Thing, things_of
 from armillary.clouds.openstack import objects
 from armillary.clouds.openstack.connection import connect
 from armillary.clouds.openstack.console import host_key
@@ -59,10 +59,7 @@ class OpenStack:
             connection = self.connection
         except CloudError as error:
             return [Check(name="clouds.yaml", ok=False, detail=str(error))]
-        made: dict[str, int] = {}
-        if self.paths.cluster_id.exists():
-            mark = self.mark(self.paths)
-            made = objects.taken(thing for thing in self.things() if thing.mark == mark)
+        made = objects.taken(things_of(self, self.paths))
         return preflight(connection, cluster, made)
 
     def prepare(self, say: Say) -> bool:
