@@ -58,11 +58,12 @@ def _ends_well(command: Callable[..., int | None]) -> Callable[..., None]:
         "replace": "A host that may be destroyed and made anew; may be given several times.",
         "converge": "Run every role again, also where nothing it depends on has changed.",
         "tags": "Run this role alone, such as registry; may be given several times.",
+        "bundle": "Take everything from this file of `invoke bundle`, now and later; `none` ends that.",
     },
     iterable=["replace", "tags"],
 )
 @_ends_well
-def up(_, cloud="local", cluster=None, replace=None, converge=False, tags=None):
+def up(_, cloud="local", cluster=None, replace=None, converge=False, tags=None, bundle=None):
     """Make the cluster what its cluster.yml says, from wherever it stands."""
     from armillary.commands.up import up
 
@@ -73,7 +74,17 @@ def up(_, cloud="local", cluster=None, replace=None, converge=False, tags=None):
         replace=replace or (),
         converge=converge,
         tags=tags or (),
+        bundle=bundle,
     )
+
+
+@task(help={**WHICH, "output": "The file to write; <cluster>-bundle.tar here if none is named."})
+@_ends_well
+def bundle(_, cloud="local", cluster=None, output=None):
+    """Write one file with all that the cluster needs in a closed network."""
+    from armillary.commands.bundle import bundle
+
+    bundle(CONSOLE, cloud=cloud, cluster=cluster, output=output)
 
 
 @task(

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from armillary.bundle.use import host_packages
 from armillary.clouds.contract import Cloud
 from armillary.files import write
 from armillary.models.cluster import Cluster
@@ -54,7 +55,7 @@ def inventory(
         cluster: what the cluster is.
         cloud: asked for the hosts' quirks.
         output: Terraform's output `cluster` of the compute root.
-        artifacts: name -> {version, key, bundle, bin_dir}.
+        artifacts: name -> {version, key, archive, bin_dir}.
         images: name -> reference in the cluster's registry.
     """
     return Inventory(
@@ -110,6 +111,7 @@ def _shared(
         "armillary_worker_addresses": addresses["worker"],
         "armillary_artifacts": dict(artifacts),
         "armillary_images": dict(images),
+        "armillary_packages": host_packages(),
         "armillary_storage": _storage(cluster),
         "armillary_prefetch": _prefetch(cluster, images),
         "armillary_backup": _backup(cluster),

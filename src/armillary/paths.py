@@ -57,6 +57,11 @@ class ClusterPaths:
         return self.root / "applied.yml"
 
     @property
+    def bundle(self) -> Path:
+        """Where the bundle was unpacked that everything is taken from; there while one is used."""
+        return self.root / "bundle"
+
+    @property
     def inventory(self) -> Path:
         return self.root / "inventory"
 

@@ -16,7 +16,6 @@ from armillary.tools import apt, go, uv
 from armillary.tools.process import CommandError, CommandMissing, CommandTimeout, run, tail
 
 SECONDS = 30.0
-SUITE = "bookworm"
 
 
 def checks() -> list[Check]:
@@ -40,9 +39,9 @@ def _check(name: str, ask: Callable[[Path], None]) -> Check:
 
 
 def _debian(scratch: Path) -> None:
-    archive = next((each for each in apt.sources() if each.suite == SUITE), None)
+    archive = next((each for each in apt.sources() if each.suite == apt.SUITE), None)
     if archive is None:
-        raise LookupError(f"apt knows no archive of Debian {SUITE}")
+        raise LookupError(f"apt knows no archive of Debian {apt.SUITE}")
     url = f"{archive.uri.rstrip('/')}/dists/{archive.suite}/InRelease"
     run(
         ["/usr/lib/apt/apt-helper", "download-file", url, str(scratch / "InRelease")],

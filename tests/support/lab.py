@@ -77,6 +77,10 @@ class Lab:
 
     config: Path
     scratch: Path
+    command: Sequence[str] = COMMAND
+    """What stands for `uv run invoke`."""
+    root: Path = ROOT
+    """The checkout that commands are typed in."""
 
     @property
     def cluster(self) -> Cluster:
@@ -117,9 +121,9 @@ class Lab:
             quiet: keep what it prints out of the test's own output.
         """
         done = run(
-            [*COMMAND, command, "--cluster", str(config or self.config), *arguments],
+            [*self.command, command, "--cluster", str(config or self.config), *arguments],
             timeout=timeout,
-            cwd=ROOT,
+            cwd=self.root,
             check=False,
             input=input,
             on_line=None if quiet else print,
@@ -137,8 +141,8 @@ class Lab:
         log = self.scratch / f"{command}-{len(list(self.scratch.iterdir()))}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [*COMMAND, command, "--cluster", str(self.config), *arguments],
-                cwd=ROOT,
+                [*self.command, command, "--cluster", str(self.config), *arguments],
+                cwd=self.root,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -157,9 +161,9 @@ class Lab:
     def status(self) -> dict[str, Any]:
         """Return what `status --json` says, whatever that is."""
         done = run(
-            [*COMMAND, "status", "--cluster", str(self.config), "--json"],
+            [*self.command, "status", "--cluster", str(self.config), "--json"],
             timeout=60,
-            cwd=ROOT,
+            cwd=self.root,
             check=False,
         )
         found: dict[str, Any] = json.loads(done.stdout)

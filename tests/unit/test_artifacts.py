@@ -22,11 +22,11 @@ from armillary.artifacts import (
     Artifact,
     ArtifactError,
     ManifestError,
+    archive_artifact,
     artifact_key,
     artifact_path,
     build_all,
     build_artifact,
-    bundle_artifact,
     load_manifest,
     verify_artifact,
 )
@@ -218,18 +218,18 @@ def test_manifest_json_names_what_lies_beside_it(tmp_path: Path, cache: Path) ->
         assert each["size"] == len(content)
 
 
-def test_bundle_is_the_same_from_two_caches_and_holds_the_binaries(
+def test_archive_is_the_same_from_two_caches_and_holds_the_binaries(
     tmp_path: Path, cache: Path, warm_packages: Path
 ) -> None:
     entry = make_root(tmp_path)
     other = tmp_path / "other"
     (other / "go").mkdir(parents=True)
     go.Caches.under(other).packages.symlink_to(warm_packages)
-    one = bundle_artifact(entry, cache=cache, root=tmp_path)
+    one = archive_artifact(entry, cache=cache, root=tmp_path)
     built = build_artifact(entry, cache=other, root=tmp_path)
     for binary in built.binaries:
         os.utime(built.bin_dir / binary, (0, 0))
-    two = bundle_artifact(entry, cache=other, root=tmp_path)
+    two = archive_artifact(entry, cache=other, root=tmp_path)
     assert one.read_bytes() == two.read_bytes()
     with tarfile.open(one) as archive:
         members = archive.getmembers()

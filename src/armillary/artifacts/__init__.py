@@ -3,11 +3,11 @@
 from armillary.artifacts.build import (
     ArtifactError,
     BuiltArtifact,
+    archive_artifact,
     artifact_key,
     artifact_path,
     build_all,
     build_artifact,
-    bundle_artifact,
     verify_artifact,
 )
 from armillary.artifacts.manifest import Artifact, Manifest, load_manifest
@@ -19,11 +19,11 @@ __all__ = [
     "BuiltArtifact",
     "Manifest",
     "ManifestError",
+    "archive_artifact",
     "artifact_key",
     "artifact_path",
     "build_all",
     "build_artifact",
-    "bundle_artifact",
     "load_manifest",
     "verify_artifact",
 ]

@@ -24,6 +24,7 @@ from typing import Any
 
 from armillary.artifacts.manifest import Artifact, load_manifest
 from armillary.building import BuildError, hint, locked, replacing
+from armillary.bundle import contents
 from armillary.paths import ROOT, cache_home
 from armillary.tools import go
 from armillary.tools.process import CommandError, CommandTimeout, Completed, tail
@@ -116,7 +117,9 @@ def artifact_key(entry: Artifact, root: Path = ROOT) -> str:
 
 def artifact_path(entry: Artifact, *, cache: Path | None = None, root: Path = ROOT) -> Path:
     """Return the directory in which this artifact lies, or will lie, in the cache."""
-    return (cache or cache_home()) / "artifacts" / entry.name / artifact_key(entry, root)
+    cache = cache or cache_home()
+    key = contents.key(cache, "artifacts", entry.name) or artifact_key(entry, root)
+    return cache / "artifacts" / entry.name / key
 
 
 def build_artifact(
@@ -144,6 +147,8 @@ def build_artifact(
     with locked(home.parent / ".lock", lambda: progress(f"{entry.name}: another build is on")):
         if built := _cached(entry, home):
             return built
+        if contents.read(cache):
+            raise ArtifactError(entry.name, contents.LACKS, contents.LACKING)
         with replacing(home) as staging:
             digests = compile_artifact(
                 entry,
@@ -269,7 +274,7 @@ def verify_artifact(
     return wrong
 
 
-def bundle_artifact(
+def archive_artifact(
     entry: Artifact,
     *,
     cache: Path | None = None,
@@ -285,15 +290,15 @@ def bundle_artifact(
         ArtifactError: it was not in the cache and could not be built.
     """
     built = build_artifact(entry, cache=cache, root=root, progress=progress)
-    bundle = built.bin_dir.parent / f"{entry.name}.tar.gz"
+    archive = built.bin_dir.parent / f"{entry.name}.tar.gz"
     with locked(built.bin_dir.parent.parent / ".lock"):
-        if bundle.is_file():
-            return bundle
-        unfinished = bundle.with_suffix(".part")
+        if archive.is_file():
+            return archive
+        unfinished = archive.with_suffix(".part")
         with (
             unfinished.open("wb") as file,
             gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
-            tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
         ):
             for binary in sorted(built.binaries):
                 member = tarfile.TarInfo(binary)
@@ -301,9 +306,9 @@ def bundle_artifact(
                 member.mode = 0o755
                 member.uname = member.gname = "root"
                 with (built.bin_dir / binary).open("rb") as content:
-                    archive.addfile(member, content)
-        unfinished.replace(bundle)
-    return bundle
+                    tar.addfile(member, content)
+        unfinished.replace(archive)
+    return archive
 
 
 def _cached(entry: Artifact, home: Path) -> BuiltArtifact | None:

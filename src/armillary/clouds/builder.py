@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 
+from armillary.bundle import contents
 from armillary.clouds.contract import CloudError, Say
+from armillary.paths import cache_home
 from armillary.tools import apt
 
-PACKAGES = (
+COPYING = ("openssh-client", "skopeo")
+"""What every `up` needs, whether or not anything is built."""
+BUILDING = (
     "buildah",
     "gcc",
     "libc6-dev",
     "libseccomp-dev",
     "mmdebstrap",
-    "openssh-client",
     "pkg-config",
-    "skopeo",
+    "squashfs-tools",
 )
 
 
@@ -25,7 +28,7 @@ def install(say: Say) -> bool:
     Raises:
         CloudError: something is missing and only root may install it; says what.
     """
-    needed = apt.missing(PACKAGES)
+    needed = apt.missing(COPYING if contents.read(cache_home()) else COPYING + BUILDING)
     if not needed:
         return False
     if os.geteuid() != 0:

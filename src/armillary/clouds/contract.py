@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from armillary.models.cluster import Cluster
@@ -34,6 +35,18 @@ class Thing:
     """How much of which quota, by the names of models/quota.py, beside one of its kind."""
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What a bundle for a closed network carries for one cloud alone."""
+
+    packages: Sequence[str]
+    """Debian packages for the machine Armillary is typed on."""
+    for_hosts: bool
+    """Whether hosts install Debian packages: their image is not ours."""
+    folders: Mapping[str, Path]
+    """Directories, by their place in the cache."""
+
+
 class Cloud(Protocol):
     """One kind of place that hosts come from."""
 
@@ -49,6 +62,17 @@ class Cloud(Protocol):
 
         Raises:
             CloudError: it cannot be had.
+        """
+
+    def carried(self, scratch: Path, say: Say) -> Carried:
+        """Return what a bundle has to carry for this cloud, beside what every cluster runs.
+
+        Args:
+            scratch: a directory for what has to be made first.
+            say: told what is being done.
+
+        Raises:
+            CloudError: some of it cannot be had.
         """
 
     def wake(self, say: Say) -> None:

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from armillary.bundle import contents
+from armillary.clouds.contract import CloudError
 from armillary.paths import ROOT, cache_home
 from armillary.tools import apt
 from armillary.tools.incus import exists, incus, query
@@ -17,7 +19,6 @@ from armillary.tools.process import run
 
 ALIAS = "armillary-host"
 SOURCE = ROOT / "images" / "host"
-RELEASE = "bookworm"
 
 
 def key() -> str:
@@ -49,9 +50,7 @@ def ensure(progress: Callable[[str], None]) -> None:
         if query(f"/1.0/images/{target}")["properties"].get("armillary.key") == wanted:
             return
         incus("image", "delete", ALIAS)
-    folder = cache_home() / "host-image" / _digest(_rootfs_sources())
-    if not folder.is_dir():
-        _build(folder, progress)
+    folder = build(progress)
     progress("importing the host image into Incus")
     with tempfile.TemporaryDirectory(prefix="armillary-") as scratch:
         metadata = Path(scratch) / "metadata.tar"
@@ -70,6 +69,20 @@ def ensure(progress: Callable[[str], None]) -> None:
         )
 
 
+def build(progress: Callable[[str], None]) -> Path:
+    """Return the directory in the cache with the image's files, made when it is not there.
+
+    Raises:
+        CommandError: mmdebstrap or mksquashfs failed.
+    """
+    folder = cache_home() / "host-image" / _digest(_rootfs_sources())
+    if not folder.is_dir():
+        if contents.read(cache_home()):
+            raise CloudError(f"The image of hosts: {contents.LACKS} {contents.LACKING}")
+        _build(folder, progress)
+    return folder
+
+
 def remove() -> None:
     """Take the image out of Incus; the built files stay in the cache."""
     if exists(f"/1.0/images/aliases/{ALIAS}"):
@@ -85,7 +98,7 @@ def _build(folder: Path, progress: Callable[[str], None]) -> None:
         archives = [
             f"deb {source.uri} {source.suite} main"
             for source in apt.sources()
-            if source.suite.startswith(RELEASE) and not source.suite.endswith("-backports")
+            if source.suite.startswith(apt.SUITE) and not source.suite.endswith("-backports")
         ]
         progress("building the host image: Debian packages")
         run(
@@ -97,7 +110,7 @@ def _build(folder: Path, progress: Callable[[str], None]) -> None:
                 "--aptopt=Apt::Install-Recommends false",
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
                 f'--customize-hook={SOURCE / "customize.sh"} "$1"',
-                RELEASE,
+                apt.SUITE,
                 str(tree),
                 *archives,
             ],

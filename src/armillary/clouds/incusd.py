@@ -16,7 +16,6 @@ from armillary.tools.incus import exists, incus, query, server
 from armillary.tools.process import CommandError, run, start_daemon
 
 POOL = "armillary"
-RELEASE = "bookworm"
 DAEMON = Path("/usr/libexec/incus/incusd")
 PACKAGES = (
     "attr",
@@ -25,7 +24,8 @@ PACKAGES = (
     "nftables",
     "squashfs-tools",
 )
-INCUS = ("incus", "incus-base", "incus-client")
+INCUS = ("incus-base", "incus-client")
+"""Containers alone: the package `incus` is these and QEMU with some hundred libraries."""
 
 LOG = Path("/var/log/incus/incus.log")
 POOL_FILE = Path("/var/lib/incus/disks") / f"{POOL}.img"
@@ -48,13 +48,10 @@ def install(progress: Callable[[str], None]) -> None:
     if not needed and not wants_incus:
         return
     progress("installing Incus from Debian")
-    if wants_incus:
-        apt.enable_backports(RELEASE)
+    if wants_incus and not apt.available(INCUS):
+        apt.enable_backports(apt.SUITE)
     apt.update()
-    if needed:
-        apt.install(needed)
-    if wants_incus:
-        apt.install(wants_incus, suite=f"{RELEASE}-backports")
+    apt.install([*needed, *wants_incus])
 
 
 def start(progress: Callable[[str], None]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from armillary.clouds import builder, host_image, hosts_file, incusd
-from armillary.clouds.contract import CloudError, Root, Say, Thing
+from armillary.clouds.contract import Carried, CloudError, Root, Say, Thing
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
 from armillary.paths import ClusterPaths
@@ -91,6 +91,15 @@ class Local:
         except (CommandError, incusd.IncusError) as error:
             raise CloudError(str(error)) from error
         return changed
+
+    def carried(self, scratch: Path, say: Say) -> Carried:
+        """Return Incus and the image of hosts."""
+        folder = host_image.build(say)
+        return Carried(
+            packages=(*incusd.PACKAGES, *incusd.INCUS),
+            for_hosts=False,
+            folders={f"host-image/{folder.name}": folder},
+        )
 
     def wake(self, say: Say) -> None:
         """Start the daemon where it is installed."""

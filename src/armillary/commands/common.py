@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from armillary import identity
+from armillary.bundle.use import choose
 from armillary.clouds import cloud_of
 from armillary.config import ConfigError, parse_cluster, read_cluster
 from armillary.models.change import check_change
@@ -52,11 +53,24 @@ def config_file(cloud: str, cluster: str | None) -> Path:
     return path
 
 
-def load(cloud: str, cluster: str | None, say: Callable[[str], None] = lambda _: None) -> Context:
-    """Read and check the cluster.yml that is meant.
+def load(
+    cloud: str,
+    cluster: str | None,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    from_bundle: str | None = None,
+) -> Context:
+    """Read and check the cluster.yml that is meant, and take up the bundle it is made from, if it is.
+
+    Args:
+        cloud: the folder of inventories/ to take when `cluster` does not say.
+        cluster: the name of a folder in inventories/, or the path of a cluster.yml.
+        say: told what is being done.
+        from_bundle: a bundle's file, or `none`; what it was last when None.
 
     Raises:
         CommandFailed: it is wrong, or asks for a change that is not possible.
+        BundleError: the bundle cannot be used.
         CloudError: this release does not know its cloud.
         WrongCloud: the cluster lives in another cloud than the one at hand.
     """
@@ -74,6 +88,7 @@ def load(cloud: str, cluster: str | None, say: Callable[[str], None] = lambda _:
         problems = check_change(applied(paths), wanted, positions)
         if problems:
             raise CommandFailed(str(ConfigError(problems)))
+    choose(wanted, paths, from_bundle, say)
     context = Context(wanted, path, paths, cloud_of(wanted, paths), say)
     if identity.pinned(paths) is not None and context.cloud.ready():
         identity.check(paths, wanted.name, context.cloud.identity())

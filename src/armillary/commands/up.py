@@ -40,6 +40,7 @@ def up(
     replace: Sequence[str] = (),
     converge: bool = False,
     tags: Sequence[str] = (),
+    bundle: str | None = None,
 ) -> None:
     """Run every stage that has something to do.
 
@@ -50,11 +51,15 @@ def up(
         replace: hosts that may be made anew.
         converge: run every role again.
         tags: run these roles alone.
+        bundle: a file of `invoke bundle`, from which alone everything is taken; `none` for networks again; what it was
+            last when None.
 
     Raises:
         CommandFailed: cluster.yml is wrong, or a stage failed; says how to go on.
     """
-    context = load(cloud, cluster)
+    context = load(
+        cloud, cluster, lambda doing: console.print(doing, soft_wrap=True), from_bundle=bundle
+    )
     context.replace, context.converge = frozenset(replace), converge
     unknown = context.replace - {host.name for host in context.cluster.expanded_hosts()}
     if unknown:

@@ -27,6 +27,7 @@ from armillary.artifacts import artifact_key, build_artifact
 from armillary.artifacts import load_manifest as load_artifacts
 from armillary.artifacts.manifest import Manifest as Artifacts
 from armillary.building import OTHERWISE, BuildError, hint, locked, replacing
+from armillary.bundle import contents
 from armillary.images.manifest import Image, Manifest, Rootfs, load_manifest
 from armillary.images.settings import (
     CACHE_INSIDE,
@@ -36,7 +37,7 @@ from armillary.images.settings import (
     write_settings,
 )
 from armillary.paths import ROOT, cache_home
-from armillary.tools import apt_config, mmdebstrap
+from armillary.tools import apt, apt_config, mmdebstrap
 from armillary.tools.buildah import Storage
 from armillary.tools.process import (
     CommandError,
@@ -51,8 +52,6 @@ from armillary.tools.process import (
 BUILDER_REVISION = 1
 RECORD = "armillary.json"
 TIMEOUT = 1800.0
-SUITE = "bookworm"
-"""The Debian whose packages RUN lines install; a root file system names its own."""
 
 Progress = Callable[[str], None]
 
@@ -164,7 +163,9 @@ def image_key(entry: Image, root: Path = ROOT) -> str:
 
 def image_path(entry: Image, *, cache: Path | None = None, root: Path = ROOT) -> Path:
     """Return the directory in which this image lies, or will lie, in the cache."""
-    return (cache or cache_home()) / "images" / entry.name / image_key(entry, root)
+    cache = cache or cache_home()
+    key = contents.key(cache, "images", entry.name) or image_key(entry, root)
+    return cache / "images" / entry.name / key
 
 
 def build_image(
@@ -188,6 +189,8 @@ def build_image(
     home = image_path(entry, cache=cache, root=root)
     if built := _cached(entry, home):
         return built
+    if contents.read(cache):
+        raise ImageError(entry.name, contents.LACKS, contents.LACKING)
     manifest, artifacts = read_manifests(root)
     base = None
     if entry.base:
@@ -268,7 +271,7 @@ def _build(
     volumes: list[str] = []
     # An image from scratch has no shell to run anything with.
     if entry.base or entry.rootfs:
-        suite = entry.rootfs.suite if entry.rootfs else SUITE
+        suite = entry.rootfs.suite if entry.rootfs else apt.SUITE
         try:
             write_settings(settings, suite=suite)
         except LookupError as error:

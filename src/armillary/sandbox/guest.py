@@ -18,7 +18,6 @@ from armillary.tools import apt, apt_config, mmdebstrap
 from armillary.tools.process import run
 
 SOURCE = ROOT / "images" / "guest"
-RELEASE = "bookworm"
 PACKAGES = ("e2fsprogs", "mmdebstrap", "qemu-utils")
 SIZE_MIB = 1500
 LABEL = "armillary-root"
@@ -26,7 +25,7 @@ LABEL = "armillary-root"
 
 def key() -> str:
     """Return the content key of the image's recipe (hex, 12 characters)."""
-    digest = hashlib.sha256(f"{RELEASE} {SIZE_MIB} {LABEL}".encode())
+    digest = hashlib.sha256(f"{apt.SUITE} {SIZE_MIB} {LABEL}".encode())
     for name in ("packages.txt", "customize.sh"):
         digest.update(b"\0" + (SOURCE / name).read_bytes())
     return digest.hexdigest()[:12]
@@ -72,9 +71,9 @@ def _build(work: Path, say: Callable[[str], None]) -> None:
     say("building the guest image: Debian packages")
     mmdebstrap.tarball(
         tree,
-        suite=RELEASE,
+        suite=apt.SUITE,
         packages=(SOURCE / "packages.txt").read_text().split(),
-        archives=debian_archives(RELEASE),
+        archives=debian_archives(apt.SUITE),
         apt_options=[option.rstrip(";") for option in apt_config.acquire_options()],
         hooks=[f'{SOURCE / "customize.sh"} "$1" {work}'],
     )

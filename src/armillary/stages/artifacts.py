@@ -6,9 +6,9 @@ from typing import Any
 
 from armillary.artifacts.build import (
     ArtifactError,
+    archive_artifact,
     artifact_path,
     build_artifact,
-    bundle_artifact,
 )
 from armillary.artifacts.manifest import load_manifest
 from armillary.images.build import ImageError, build_all, image_path, read_manifests
@@ -62,15 +62,15 @@ class Artifacts:
 
 
 def artifact_variables() -> dict[str, Any]:
-    """Return `armillary_artifacts`: version, key, bundle and directory of each artifact."""
+    """Return `armillary_artifacts`: version, key, archive and directory of each artifact."""
     found: dict[str, Any] = {}
     for entry in load_manifest(ROOT).artifacts:
         built = build_artifact(entry, cache=cache_home(), root=ROOT, progress=lambda line: None)
-        bundle = bundle_artifact(entry, cache=cache_home(), root=ROOT, progress=lambda line: None)
+        archive = archive_artifact(entry, cache=cache_home(), root=ROOT, progress=lambda line: None)
         found[entry.name] = {
             "version": entry.version,
             "key": built.key,
-            "bundle": str(bundle),
+            "archive": str(archive),
             "bin_dir": str(built.bin_dir),
         }
     return found

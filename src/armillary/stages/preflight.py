@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from armillary import registries
+from armillary.bundle import contents
 from armillary.models.report import Check
+from armillary.paths import cache_home
 from armillary.stages.artifacts import Artifacts
 from armillary.stages.contract import Context, StageError
 
@@ -27,7 +29,11 @@ class Preflight:
 
     def verify(self, context: Context) -> list[Check]:
         found = context.cloud.preflight(context.cluster)
-        return found + (registries.checks() if Artifacts().plan(context) else [])
+        lacking = Artifacts().plan(context)
+        if lacking and contents.read(cache_home()):
+            why = f"to do: {', '.join(lacking)}; but {contents.LACKS} {contents.LACKING}"
+            return [*found, Check(name="bundle", ok=False, detail=why)]
+        return found + (registries.checks() if lacking else [])
 
     def destroy(self, context: Context) -> None:
         return None

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from armillary.tools.process import run
 
+SUITE = "bookworm"
+"""The Debian of images and of the machines that hosts are."""
 BACKPORTS = Path("/etc/apt/sources.list.d/armillary-backports.sources")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -47,6 +49,12 @@ def missing(packages: Sequence[str]) -> list[str]:
     return [package for package in packages if package not in present]
 
 
+def available(packages: Sequence[str]) -> bool:
+    """Tell whether apt can install all of these, as far as its lists go."""
+    shown = run(["apt-cache", "policy", *packages], timeout=60, env={"LC_ALL": "C"}).stdout
+    return shown.count("Candidate: ") - shown.count("Candidate: (none)") == len(packages)
+
+
 def update() -> None:
     """Fetch the package lists."""
     run(["apt-get", "update", "-q"], timeout=300, env=ENVIRONMENT)
@@ -71,11 +79,10 @@ def enable_backports(release: str) -> bool:
     return True
 
 
-def install(packages: Sequence[str], *, suite: str | None = None) -> None:
+def install(packages: Sequence[str]) -> None:
     """Install packages without their recommendations."""
-    target = ["-t", suite] if suite else []
     run(
-        ["apt-get", "install", "-y", "-q", "--no-install-recommends", *target, *packages],
+        ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages],
         timeout=900,
         env=ENVIRONMENT,
     )

@@ -308,6 +308,11 @@ class Terraform:
             variables=None,
         )
 
+    @property
+    def providers(self) -> Path:
+        """The directory in which `init` leaves the providers, laid out as Terraform looks for them."""
+        return self.directory / "data" / "providers"
+
     def init(self) -> None:
         """Make the root ready to use; at once when it is already.
 
@@ -318,7 +323,8 @@ class Terraform:
         self.directory.chmod(0o700)
         self._link()
         launchers = self._write_launchers()
-        key = hashlib.sha256((launchers + self._sources("versions.tf")).encode()).hexdigest()
+        facts = [launchers, self._sources("versions.tf"), os.environ.get("TF_CLI_CONFIG_FILE", "")]
+        key = hashlib.sha256("".join(facts).encode()).hexdigest()
         done = self.directory / "initialised"
         if done.exists() and done.read_text() == key:
             return

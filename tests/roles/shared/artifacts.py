@@ -6,20 +6,24 @@ import json
 import sys
 from pathlib import Path
 
-from armillary.artifacts import bundle_artifact, load_manifest
+from armillary.artifacts import archive_artifact, load_manifest
 from armillary.paths import ROOT
 
 NAMES = ("cni", "containerd", "crane", "helm", "kubernetes", "registry", "runc")
 
 
 def main(target: Path) -> None:
-    """Build and bundle what is not in the cache, and write armillary_artifacts as JSON."""
+    """Build and archive what is not in the cache, and write armillary_artifacts as JSON."""
     manifest = load_manifest(ROOT)
     known = {}
     for name in NAMES:
         entry = manifest.get(name)
-        bundle = bundle_artifact(entry)
-        known[name] = {"version": entry.version, "key": bundle.parent.name, "bundle": str(bundle)}
+        archive = archive_artifact(entry)
+        known[name] = {
+            "version": entry.version,
+            "key": archive.parent.name,
+            "archive": str(archive),
+        }
     target.write_text(json.dumps(known))
 
 

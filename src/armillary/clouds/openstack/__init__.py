@@ -13,7 +13,7 @@ from openstack.connection import Connection
 from openstack.exceptions import SDKException
 
 from armillary.clouds import builder, hosts_file
-from armillary.clouds.contract import CloudError, Root, Say, Thing, things_of
+from armillary.clouds.contract import Carried, CloudError, Root, Say, Thing, things_of
 from armillary.clouds.openstack import objects
 from armillary.clouds.openstack.connection import connect
 from armillary.clouds.openstack.console import host_key
@@ -22,7 +22,8 @@ from armillary.files import write
 from armillary.identity import cluster_id
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
-from armillary.paths import ClusterPaths
+from armillary.paths import ROOT, ClusterPaths
+from armillary.tools.terraform import Terraform, TerraformError
 
 BOOT_SECONDS = 900
 """Until a host has printed its keys; a minute on usual machines, far more where processors are emulated."""
@@ -65,6 +66,16 @@ class OpenStack:
     def prepare(self, say: Say) -> bool:
         """Install what images and binaries are built with."""
         return builder.install(say)
+
+    def carried(self, scratch: Path, say: Say) -> Carried:
+        """Return Terraform's provider, from where Terraform finds it on this machine."""
+        terraform = Terraform(ROOT / "terraform" / self.name / "data", scratch / "terraform")
+        say("asking Terraform for its provider")
+        try:
+            terraform.init()
+        except TerraformError as error:
+            raise CloudError(str(error)) from error
+        return Carried(packages=(), for_hosts=True, folders={"providers": terraform.providers})
 
     def wake(self, say: Say) -> None:
         """Sign in."""

@@ -1,0 +1,1 @@
+"""One file with all that a closed network lacks: `invoke bundle` writes it, `invoke up --bundle` uses nothing else."""
