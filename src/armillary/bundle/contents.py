@@ -105,15 +105,15 @@ def read(directory: Path) -> Contents | None:
     Raises:
         BundleError: its bundle.json is not one of this release's.
     """
-    return _read(directory / FILE)
+    try:
+        return _read(directory / FILE)
+    except FileNotFoundError:
+        return None
 
 
 @lru_cache
-def _read(path: Path) -> Contents | None:
-    try:
-        return parse(path.read_text(), path)
-    except FileNotFoundError:
-        return None
+def _read(path: Path) -> Contents:
+    return parse(path.read_text(), path)
 
 
 def parse(text: str, where: Path) -> Contents:
