@@ -111,6 +111,7 @@ def _shared(
         "armillary_worker_addresses": addresses["worker"],
         "armillary_artifacts": dict(artifacts),
         "armillary_images": dict(images),
+        "armillary_patience": cluster.patience,
         "armillary_packages": host_packages(),
         "armillary_storage": _storage(cluster),
         "armillary_prefetch": _prefetch(cluster, images),

@@ -10,6 +10,7 @@ import pytest
 
 from armillary import ssh
 from armillary.clouds.contract import Thing
+from armillary.clouds.openstack.advice import advice
 from armillary.clouds.openstack.console import host_key
 from armillary.clouds.openstack.objects import mark_of, taken
 from armillary.commands.backup import exported
@@ -100,3 +101,25 @@ def test_paths_in_shared_spaces_are_known_on_the_services_host() -> None:
     for path in ("/srv", "/srv/sharedx", "srv/shared", "/srv/shared/../../etc"):
         with pytest.raises(CommandFailed, match="is in no shared space"):
             exported(cluster, path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (
+            'got 403 instead: {"forbidden": {"message": "Quota exceeded for instances: Requested 1"}}',
+            "ask for",
+        ),
+        ("unexpected state 'ERROR', wanted target 'ACTIVE'", "could not place"),
+        (
+            "Invalid volume: Volume status must be available to reserve, but it is attaching",
+            "stuck",
+        ),
+        ("but got 503 instead: <h1>503 Service Unavailable</h1>", "when it answers"),
+        ('got 403 instead: {"error": {"message": "You are not authorized"}}', "role `member`"),
+        ("Your query returned no results", ""),
+        ("server 50313e9a does not exist", ""),
+    ],
+)
+def test_what_to_do_about_an_error_is_told_by_its_text(wrong: str, told: str) -> None:
+    assert (told in advice(wrong)) if told else advice(wrong) == ""

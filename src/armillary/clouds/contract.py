@@ -33,6 +33,8 @@ class Thing:
     """Whether `down` keeps it."""
     takes: Mapping[str, int] = field(default_factory=dict)
     """How much of which quota, by the names of models/quota.py, beside one of its kind."""
+    status: str = ""
+    """How it is, in the cloud's own word; empty for what has none."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ class Cloud(Protocol):
 
     def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
         """Return the variables that only this cloud's roots know and cluster.yml does not say."""
+
+    def advice(self, wrong: str) -> str:
+        """Return what to do about an error of this cloud's that Terraform reports; empty where nothing is known of it."""
 
     def object_store(self, data: Mapping[str, Any]) -> dict[str, str] | None:
         """Return how a program on a host opens the cluster's containers: secrets, so for files of 0600 alone.

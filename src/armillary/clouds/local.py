@@ -152,6 +152,10 @@ class Local:
     def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
         return {"host_quirks": self.quirks()} if root == "compute" else {}
 
+    def advice(self, wrong: str) -> str:
+        """Return nothing: Incus says what to do."""
+        return ""
+
     def object_store(self, data: Mapping[str, Any]) -> None:
         """Return None: there is none."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -87,6 +87,12 @@ class Cluster(Part):
         default=None,
         description="Backups of the shared spaces. Default: none. With cloud `openstack` only.",
         examples=[{"container": "backup", "at": "03:30"}],
+    )
+    patience: Annotated[int, Field(ge=1, le=20)] = Field(
+        default=1,
+        description="How many times longer than usual to wait for Kubernetes and what runs on it. For slow hosts: 6 where "
+        "processors are emulated (QEMU without KVM).",
+        examples=[1],
     )
     images: Images = Field(default_factory=Images, description="Where images come from.")
     components: Components = Field(

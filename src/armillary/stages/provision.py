@@ -61,7 +61,7 @@ class Provision:
                     terraform.apply(plan, context.say)
                     changed = True
         except TerraformError as error:
-            raise StageError(str(error)) from error
+            raise StageError(str(error), fix=context.cloud.advice(str(error))) from error
         _know_object_store(context)
         self._know_hosts(context)
         return changed

@@ -8,7 +8,8 @@ from armillary import status
 from armillary.models.report import Check
 from armillary.stages.contract import Context, StageError
 
-PATIENCE = 180.0
+SECONDS = 180.0
+"""How long to wait; `patience` of cluster.yml makes it longer."""
 
 
 class Verify:
@@ -22,12 +23,13 @@ class Verify:
         return []
 
     def apply(self, context: Context) -> bool:
-        deadline = time.monotonic() + PATIENCE
+        patience = SECONDS * context.cluster.patience
+        deadline = time.monotonic() + patience
         while wrong := [check for check in self.verify(context) if check.ok is not True]:
             if time.monotonic() > deadline:
                 lines = "\n".join(f"    {check.name}: {check.detail}" for check in wrong)
                 raise StageError(
-                    f"Not well after {PATIENCE:.0f} s:\n{lines}",
+                    f"Not well after {patience:.0f} s:\n{lines}",
                     fix="`invoke status` looks again; `invoke logs COMPONENT` shows a part's log.",
                 )
             context.say("waiting for " + ", ".join(check.name for check in wrong))

@@ -432,6 +432,8 @@ class Terraform:
         Raises:
             TerraformError: the state cannot be read.
         """
+        if not self.state_file.exists():
+            return {}
         self.init()
         code, out, err = self._driver.output_cmd(json=python_terraform.IsFlagged)
         self._check(code, out, err, "read the outputs of")
@@ -445,6 +447,8 @@ class Terraform:
         Raises:
             TerraformError: what could not be deleted.
         """
+        if not self.state_file.exists():
+            return {}
         return self.apply(self.plan(variables, destroy=True, on_event=on_event), on_event)
 
     def state_list(self) -> list[str]:

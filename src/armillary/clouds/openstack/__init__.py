@@ -15,6 +15,7 @@ from openstack.exceptions import SDKException
 from armillary.clouds import builder, hosts_file
 from armillary.clouds.contract import Carried, CloudError, Root, Say, Thing, things_of
 from armillary.clouds.openstack import objects
+from armillary.clouds.openstack.advice import advice, faults
 from armillary.clouds.openstack.connection import connect
 from armillary.clouds.openstack.console import host_key
 from armillary.clouds.openstack.preflight import preflight
@@ -29,6 +30,8 @@ BOOT_SECONDS = 900
 """Until a host has printed its keys; a minute on usual machines, far more where processors are emulated."""
 HALT_SECONDS = 300
 """Nova gives a guest a minute and then switches it off; emulated ones are slow to be told."""
+USABLE = {"available", "in-use"}
+"""How volumes are that a run can go on with; a short while they may be something else."""
 LOOK_SECONDS = 3
 """Between two looks at a console."""
 
@@ -60,8 +63,21 @@ class OpenStack:
             connection = self.connection
         except CloudError as error:
             return [Check(name="clouds.yaml", ok=False, detail=str(error))]
-        made = objects.taken(things_of(self, self.paths))
-        return preflight(connection, cluster, made)
+        try:
+            made = things_of(self, self.paths)
+        except CloudError as error:
+            detail = f"{error}\n{advice(str(error))}".strip()
+            return [Check(name="project", ok=None, detail=detail)]
+        stuck = [
+            Check(
+                name=f"volume {thing.name}",
+                ok=thing.status in USABLE,
+                detail=f"It is `{thing.status}`, and can be neither attached nor detached so. {advice(thing.status)}",
+            )
+            for thing in made
+            if thing.kind == "volume"
+        ]
+        return preflight(connection, cluster, objects.taken(made)) + stuck
 
     def prepare(self, say: Say) -> bool:
         """Install what images and binaries are built with."""
@@ -109,6 +125,12 @@ class OpenStack:
     def variables(self, paths: ClusterPaths, root: Root) -> dict[str, Any]:
         """Return the UUID that everything of the cluster bears."""
         return {"cluster_id": cluster_id(paths)}
+
+    def advice(self, wrong: str) -> str:
+        """Return what is known of the error, with the reasons of servers that are in ERROR."""
+        mark = self.mark(self.paths)
+        reasons = faults(self.connection, mark) if mark and "ERROR" in wrong else []
+        return "\n".join([*reasons, advice("\n".join([*reasons, wrong]))])
 
     def object_store(self, data: Mapping[str, Any]) -> dict[str, str] | None:
         """Return the application credential and where it is good."""

@@ -59,6 +59,7 @@ def _of_kind(
                 str(each.id),
                 mark,
                 lasting=kind in _LASTING,
+                status=str(getattr(each, "status", None) or ""),
                 takes=_takes(kind, each),
             )
 
