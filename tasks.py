@@ -240,16 +240,17 @@ def logs(_, component, cloud="local", cluster=None, lines=200):
 
 @task(
     help={
+        "cloud": "local; or sandbox, which `invoke sandbox up` has made.",
         "cold": "Measure the first `up` with empty caches too: half an hour more.",
         "spawns": "How many times a user's server is started.",
     }
 )
 @_ends_well
-def bench(_, cold=False, spawns=20):
+def bench(_, cloud="local", cold=False, spawns=20):
     """Measure on a cluster of its own, and write docs/reference/benchmarks.md."""
     from armillary.commands.bench import bench
 
-    return bench(cold=cold, spawns=spawns)
+    return bench(cloud=cloud, cold=cold, spawns=spawns)
 
 
 @task(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ TARGETS: Mapping[str, Target] = {
     "idle_memory": Target("idle memory of the whole", 5, "GiB"),
     "spawn_p50": Target("a user's server, warm: p50 of 20", 10, "s"),
     "spawn_p95": Target("a user's server, warm: p95 of 20", 20, "s"),
+    "os_doctor": Target("OpenStack: `doctor`", 10, "s"),
+    "os_apply": Target("OpenStack: Terraform, three servers, nothing there before", 60, "s"),
+    "os_ssh": Target("OpenStack: from a server's making to ssh, processors emulated", 90, "s"),
+    "os_up": Target("OpenStack: first `up` to registry and NFS, processors emulated", 900, "s"),
+    "os_down": Target("OpenStack: `down`", 60, "s"),
+    "os_left": Target("OpenStack: left after `down --with-data`", 0, "things"),
+    "os_plan": Target("OpenStack: plan that changes nothing, 50 hosts, no cloud asked", 5, "s"),
 }
 
 
@@ -80,6 +88,15 @@ class Report:
         self.content["stages"][name] = {each["stage"]: each["seconds"] for each in reports}
         self.save()
 
+    def step(self, name: str, measure: Callable[[], None]) -> None:
+        """Measure something; what goes wrong is noted, and what was measured before stays."""
+        print(f"\n=== {name}", flush=True)
+        try:
+            measure()
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            self.failed(name, f"{type(error).__name__}: {error}")
+
     def failed(self, step: str, why: str) -> None:
         """Say that a step did not come to its end; what is there from earlier stays."""
         self.content["failed"][step] = why
@@ -103,7 +120,7 @@ def render(content: Mapping[str, Any]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `uv run invoke bench`; every figure is measured, on the machine named below.",
+        "Written by `uv run invoke bench`, and `bench --cloud sandbox` on a real OpenStack; every figure is measured, on the machine named below.",
         "The same as JSON: [benchmarks.json](benchmarks.json).",
         "",
         "| What | At most | Measured | |",

@@ -20,18 +20,13 @@ from typing import Any
 import pytest
 import yaml
 
-from armillary import identity
 from armillary.gate import check_plan
-from armillary.models.cluster import Cluster
 from armillary.models.quota import DEFAULT_RULES, DHCP_PORTS, quota_needed
-from armillary.paths import ROOT, ClusterPaths
+from armillary.paths import ClusterPaths
 from armillary.tools.process import run
-from armillary.tools.terraform import Event, Plan, Terraform, TerraformError
-from tests.support.facts_provider import Objects
-from tests.support.openstack import FACTS, ROOTS, furnish, provider, roots, used
+from armillary.tools.terraform import Terraform, TerraformError
+from tests.support.openstack import FACTS, KEY, ROOTS, World, provider, used
 
-SAMPLE = ROOT / "inventories/openstack/cluster.yml"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ armillary"
 INSTANCE = "openstack_compute_instance_v2"
 VOLUME = "openstack_blockstorage_volume_v3"
 PORT = "openstack_networking_port_v2"
@@ -43,71 +38,6 @@ Edit = Callable[[dict[str, Any]], object]
 def host(name: str) -> str:
     """Return Terraform's address of a host."""
     return f'{INSTANCE}.host["{name}"]'
-
-
-class World:
-    """A cluster.yml, both roots with their states, and a project."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.cloud = Objects(directory / "cloud")
-        furnish(directory / "cloud")
-        self.events: list[Event] = []
-        self.roots = roots(directory / "state", directory / "cloud", self.events.append)
-        self.raw: dict[str, Any] = yaml.safe_load(SAMPLE.read_text())
-        self.id = identity.cluster_id(ClusterPaths(directory))
-        self.more: dict[str, Any] = {}
-
-    @property
-    def cluster(self) -> Cluster:
-        """What the cluster.yml says now."""
-        return Cluster.model_validate(self.raw)
-
-    def variables(self, root: str) -> dict[str, Any]:
-        """Return a root's variables, made of cluster.yml as `up` makes them."""
-        if root == "data":
-            return {
-                **self.cluster.terraform_variables("data"),
-                "cluster_id": self.id,
-                **self.more,
-            }
-        return {
-            **self.cluster.terraform_variables("compute"),
-            "cluster_id": self.id,
-            "domain": self.cluster.domain,
-            "ssh_public_key": KEY,
-            "data": {
-                name: {"id": f"not-made-{name}", "name": name}
-                for name in self.cluster.terraform_variables("data")["volumes"]
-            }
-            | self.roots["data"].outputs().get("volumes", {}),
-            **self.more,
-        }
-
-    def plan(self, root: str = "compute", **options: Any) -> Plan:
-        """Plan a root."""
-        return self.roots[root].plan(self.variables(root), **options)
-
-    def up(self) -> dict[str, Any]:
-        """Apply both roots and return the output `cluster`."""
-        for root in ("data", "compute"):
-            self.roots[root].apply(self.plan(root))
-        found: dict[str, Any] = self.roots["compute"].outputs()["cluster"]
-        return found
-
-    def one(self, kind: str, name: str) -> dict[str, Any]:
-        """Return the object of a name."""
-        (found,) = [each for each in self.cloud.all(kind) if each["name"] == name]
-        return found
-
-    def made(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return all objects that were not there before, with their types."""
-        return [
-            (directory.name, each)
-            for directory in sorted((self.directory / "cloud").iterdir())
-            for each in self.cloud.all(directory.name)
-            if not each["id"].endswith("-1")
-        ]
 
 
 @pytest.fixture

@@ -9,12 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from armillary.paths import ROOT
-from armillary.tools.terraform import Event, PythonProvider, Terraform
+import yaml
+
+from armillary import identity
+from armillary.models.cluster import Cluster
+from armillary.paths import ROOT, ClusterPaths
+from armillary.tools.terraform import Event, Plan, PythonProvider, Terraform
 from tests.support import facts_provider
 from tests.support.facts_provider import Objects
 
 ROOTS = ROOT / "terraform/openstack"
+SAMPLE = ROOT / "inventories/openstack/cluster.yml"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ armillary"
 FACTS = ROOT / "tests/contract/openstack-facts.json"
 ABOUT = (
     "Facts about the schema of terraform-provider-openstack (https://github.com/"
@@ -77,6 +83,71 @@ def furnish(objects: Path) -> None:
         {"id": "external-1", "name": "public", "external": True, "mtu": 1500},
     )
     cloud.put("openstack_identity_auth_scope_v3", {"id": "scope-1", "project_id": "project-1"})
+
+
+class World:
+    """A cluster.yml, both roots with their states, and a project."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.cloud = Objects(directory / "cloud")
+        furnish(directory / "cloud")
+        self.events: list[Event] = []
+        self.roots = roots(directory / "state", directory / "cloud", self.events.append)
+        self.raw: dict[str, Any] = yaml.safe_load(SAMPLE.read_text())
+        self.id = identity.cluster_id(ClusterPaths(directory))
+        self.more: dict[str, Any] = {}
+
+    @property
+    def cluster(self) -> Cluster:
+        """What the cluster.yml says now."""
+        return Cluster.model_validate(self.raw)
+
+    def variables(self, root: str) -> dict[str, Any]:
+        """Return a root's variables, made of cluster.yml as `up` makes them."""
+        if root == "data":
+            return {
+                **self.cluster.terraform_variables("data"),
+                "cluster_id": self.id,
+                **self.more,
+            }
+        return {
+            **self.cluster.terraform_variables("compute"),
+            "cluster_id": self.id,
+            "domain": self.cluster.domain,
+            "ssh_public_key": KEY,
+            "data": {
+                name: {"id": f"not-made-{name}", "name": name}
+                for name in self.cluster.terraform_variables("data")["volumes"]
+            }
+            | self.roots["data"].outputs().get("volumes", {}),
+            **self.more,
+        }
+
+    def plan(self, root: str = "compute", **options: Any) -> Plan:
+        """Plan a root."""
+        return self.roots[root].plan(self.variables(root), **options)
+
+    def up(self) -> dict[str, Any]:
+        """Apply both roots and return the output `cluster`."""
+        for root in ("data", "compute"):
+            self.roots[root].apply(self.plan(root))
+        found: dict[str, Any] = self.roots["compute"].outputs()["cluster"]
+        return found
+
+    def one(self, kind: str, name: str) -> dict[str, Any]:
+        """Return the object of a name."""
+        (found,) = [each for each in self.cloud.all(kind) if each["name"] == name]
+        return found
+
+    def made(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return all objects that were not there before, with their types."""
+        return [
+            (directory.name, each)
+            for directory in sorted((self.directory / "cloud").iterdir())
+            for each in self.cloud.all(directory.name)
+            if not each["id"].endswith("-1")
+        ]
 
 
 if __name__ == "__main__":

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from bench.__main__ import write_config
+from bench import sandbox
 from bench.figures import TARGETS, Report, percentile
+from bench.local import write_config
+from bench.sandbox import when
+from support.lab import Running
 
 from armillary.config import read_cluster
 from armillary.paths import ROOT
@@ -89,3 +92,23 @@ def test_the_cluster_is_the_local_one_under_another_name(tmp_path: Path, workers
     assert cluster.flavors == local.flavors
     assert cluster.components == local.components
     assert not cluster.network.hosts.overlaps(local.network.hosts)
+
+
+def test_what_a_run_said_gives_the_times_of_its_parts(tmp_path: Path) -> None:
+    log = tmp_path / "up.log"
+    log.write_text(
+        "  Provision (about 20 s)\n        2 s  terraform plan, data\n"
+        "       58 s  waiting for the ssh key of a, b on the console\n"
+        "       90 s  waiting for the ssh key of b on the console\n"
+    )
+    said = Running(None, log)  # type: ignore[arg-type]
+    assert when(said, sandbox.WAITS) - when(said, "terraform plan, data") == 56
+    with pytest.raises(LookupError, match="terraform apply"):
+        when(said, "terraform apply")
+
+
+def test_the_sandbox_is_measured_on_a_cluster_of_its_own(tmp_path: Path) -> None:
+    sandbox.write_config(tmp_path / "cluster.yml")
+    cluster, _ = read_cluster(tmp_path / "cluster.yml")
+    assert cluster.name == sandbox.NAME
+    assert len(cluster.expanded_hosts()) == 3

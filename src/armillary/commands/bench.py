@@ -13,19 +13,20 @@ HOURS = 3 * 3600.0
 TESTS = ROOT / "tests"
 
 
-def bench(*, cold: bool = False, spawns: int = 20) -> int:
+def bench(*, cloud: str = "local", cold: bool = False, spawns: int = 20) -> int:
     """Run tests/bench on a cluster of its own, `bench`, which is taken down in the end.
 
     The figures go to docs/reference/benchmarks.json and benchmarks.md.
 
     Args:
+        cloud: `local`, or `sandbox`: the OpenStack of `invoke sandbox up`.
         cold: measure the first `up` with empty caches too, which takes half an hour more.
         spawns: how many times a user's server is started.
 
     Returns:
         0 when all was measured, 1 when something could not be.
     """
-    arguments = [f"--spawns={spawns}", *(["--cold"] if cold else [])]
+    arguments = [f"--cloud={cloud}", f"--spawns={spawns}", *(["--cold"] if cold else [])]
     path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
     done = run(
         [sys.executable, "-u", "-m", "bench", *arguments],

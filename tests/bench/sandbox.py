@@ -1,0 +1,128 @@
+"""A real OpenStack measured, the sandbox: three servers with registry and NFS, and what Terraform and the doctor take."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+from support.lab import Running
+from support.servers import ServerLab
+
+from armillary.paths import ROOT
+from armillary.sandbox import container
+from armillary.sandbox.checks import go_directly
+from armillary.sandbox.state import clouds_file, sandbox_paths
+from bench.figures import Report
+from tests.support.openstack import World
+
+CONTAINER = container.NAME
+NAME = "bench-servers"
+HOSTS = 50
+ROLES = ("--tags", "base", "--tags", "registry", "--tags", "nfs")
+UP = 3600.0
+SAID = re.compile(r"^ +(\d+) s  (.*)$", re.MULTILINE)
+WAITS = "waiting for the ssh key"
+
+
+class Bench:
+    """One run of the benchmark."""
+
+    def __init__(self, lab: ServerLab, report: Report, work: Path) -> None:
+        self.lab, self.report, self.work = lab, report, work
+
+    def doctor(self) -> None:
+        """All that is looked at before anything is made."""
+        self.report.add("os_doctor", self.lab.invoke("doctor").seconds)
+
+    def up(self) -> None:
+        """The first `up`, as far as hosts go, and its parts: Terraform, then the boot of servers."""
+        started = time.monotonic()
+        with self.lab.begin("up", *ROLES) as running:
+            assert running.wait(UP) == 0
+            seconds = time.monotonic() - started
+            self.report.add(
+                "os_apply", when(running, WAITS) - when(running, "terraform plan, data")
+            )
+        self.report.add("os_ssh", self._ssh())
+        self.report.add("os_up", seconds)
+
+    def _ssh(self) -> float:
+        """Return the seconds from Nova's making the first server until the last was known by its key."""
+        servers = [
+            server
+            for server in self.lab.cloud.connection.compute.servers()
+            if server.name.startswith(f"{NAME}-")
+        ]
+        first = min(datetime.fromisoformat(server.created_at) for server in servers)
+        return (self.lab.paths.root / "host-keys.json").stat().st_mtime - first.timestamp()
+
+    def plan(self) -> None:
+        """A plan of 50 hosts that changes nothing, on a provider that plays the official one: no cloud is asked."""
+        world = World(self.work / "world")
+        world.raw["hosts"]["worker"]["count"] += HOSTS - len(world.cluster.expanded_hosts())
+        world.up()
+        started = time.monotonic()
+        plan = world.plan()
+        seconds = time.monotonic() - started
+        assert not plan.has_changes
+        assert len([one for one in plan.changes if one.kind.endswith("instance_v2")]) == HOSTS
+        self.report.add("os_plan", seconds)
+
+    def down(self) -> None:
+        """`down`, and what the cloud has of the cluster then; then without data too."""
+        self.report.add("os_down", self.lab.invoke("down").seconds)
+        left = [thing.name for thing in self.lab.things() if not thing.lasting]
+        mark = self.lab.cloud.mark(self.lab.paths)
+        self.gone()
+        left += [thing.name for thing in self.lab.cloud.things() if thing.mark == mark]
+        self.report.add("os_left", len(left), left=left)
+
+    def gone(self) -> None:
+        """Take all of it away."""
+        if self.lab.paths.root.exists():
+            self.lab.invoke("down", "--with-data", "--yes-lose", NAME)
+
+
+def measure(report: Report, work: Path) -> None:
+    """Measure all of it; the sandbox is up.
+
+    Args:
+        report: where the figures go.
+        work: a directory for cluster.yml and logs.
+    """
+    go_directly()
+    os.environ["OS_CLIENT_CONFIG_FILE"] = str(clouds_file(sandbox_paths()))
+    lab = ServerLab(work / "cluster.yml", work)
+    write_config(lab.config)
+    bench = Bench(lab, report, work)
+    try:
+        report.step("plan with 50 hosts", bench.plan)
+        report.step("doctor", bench.doctor)
+        report.step("up to registry and NFS", bench.up)
+        report.step("down", bench.down)
+    finally:
+        report.step("taking it away", bench.gone)
+
+
+def write_config(path: Path) -> None:
+    """Write the cluster.yml of the sandbox under another name."""
+    content = yaml.safe_load((ROOT / "inventories" / "sandbox" / "cluster.yml").read_text())
+    content["name"] = NAME
+    del content["backup"]
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def when(running: Running, words: str) -> float:
+    """Return the second of its stage at which a run first said something.
+
+    Raises:
+        LookupError: it never did.
+    """
+    for seconds, said in SAID.findall(running.output):
+        if said.startswith(words):
+            return float(seconds)
+    raise LookupError(f"it never said: {words}")
