@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from armillary.paths import state_home
 from armillary.tools import apt
 from armillary.tools.incus import exists, incus, query, server
 from armillary.tools.process import CommandError, run, start_daemon
@@ -31,14 +30,12 @@ LOG = Path("/var/log/incus/incus.log")
 POOL_FILE = Path("/var/lib/incus/disks") / f"{POOL}.img"
 """What the pool is kept in; it is there while any cluster has data."""
 STORAGE_PATH = Path("/var/lib/incus/storage-pools") / POOL
+RECORD = Path("/var/lib/incus/armillary.json")
+"""Which process is the daemon that Armillary started: beside what it holds, whoever asks from whatever checkout."""
 
 
 class IncusError(RuntimeError):
     """Incus cannot be had on this machine; the message says why and what to do."""
-
-
-def _record() -> Path:
-    return state_home() / "incusd.json"
 
 
 def install(progress: Callable[[str], None]) -> None:
@@ -67,8 +64,7 @@ def start(progress: Callable[[str], None]) -> None:
         run(["systemctl", "start", "incus.service"], timeout=120)
     else:
         pid = start_daemon([str(DAEMON), "--group", "incus-admin"], LOG)
-        _record().parent.mkdir(parents=True, exist_ok=True)
-        _record().write_text(json.dumps({"pid": pid}))
+        RECORD.write_text(json.dumps({"pid": pid}))
     try:
         incus("admin", "waitready", "--timeout=60", timeout=70)
     except CommandError as error:
@@ -101,7 +97,7 @@ def ensure_quotas() -> bool:
 def started_by_us() -> bool:
     """Tell whether the daemon that runs was started by Armillary, not by systemd or a person."""
     try:
-        pid = int(json.loads(_record().read_text())["pid"])
+        pid = int(json.loads(RECORD.read_text())["pid"])
         return DAEMON.name in Path(f"/proc/{pid}/cmdline").read_text()
     except (FileNotFoundError, ProcessLookupError, ValueError, KeyError):
         return False
@@ -113,7 +109,7 @@ def stop() -> None:
         return
     if server() is not None and query("/1.0/instances"):
         return
-    pid = int(json.loads(_record().read_text())["pid"])
+    pid = int(json.loads(RECORD.read_text())["pid"])
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 60
     while Path(f"/proc/{pid}").exists():
@@ -123,7 +119,7 @@ def stop() -> None:
         time.sleep(0.1)
     for mount in reversed(_mounts()):
         run(["umount", mount], timeout=30, check=False)
-    _record().unlink()
+    RECORD.unlink()
 
 
 def remove_pool() -> None:
