@@ -22,6 +22,7 @@ kept=$(mktemp -d)
 mount --rbind /sys/fs/cgroup "$kept"
 mount -t sysfs sysfs /sys
 mount --rbind "$kept" /sys/fs/cgroup
+awk '$2 ~ "^/var/lib/incus/" {print $2}' /proc/self/mounts | sort -r | xargs -r umount
 mount --bind "$1" /var/lib/incus
 ip link set lo up
 echo ready
