@@ -62,6 +62,11 @@ class ClusterPaths:
         return self.root / "bundle"
 
     @property
+    def images_source(self) -> Path:
+        """What `images.source: auto` came to when the cluster was made: `build` or `mirror`."""
+        return self.root / "images-source"
+
+    @property
     def inventory(self) -> Path:
         return self.root / "inventory"
 

@@ -2,146 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import datetime
-import ipaddress
-import json
 import os
 import shutil
-import signal
 import socket
-import ssl
-import subprocess
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from support.registry_server import Server, certificate, serve
 
-from armillary.artifacts import build_artifact
-from armillary.artifacts import load_manifest as load_artifacts
 from armillary.images import BuiltImage, ImageError, build_all, push
-from armillary.paths import ROOT
 from armillary.tools.process import run
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("buildah") and shutil.which("skopeo")), reason="needs buildah and skopeo"
 )
 
-# bcrypt of "secret", the only hash that the registry takes.
-USERS = "push:$2b$04$Fm94Jecyso/cK23fnRvup.hQGRbQkv9mxKoj/VQ1y3Ylj3gOlX/aa\n"
 CLUSTER_NAME = "registry.test.armillary.internal:5000"
-
-
-@dataclass
-class Server:
-    """A registry on loopback with TLS and one user."""
-
-    folder: Path
-    address: str
-
-    @property
-    def ca(self) -> Path:
-        return self.folder / "certificate.pem"
-
-    def authfile(self, password: str = "secret") -> Path:
-        path = self.folder / f"auth-{password}.json"
-        word = base64.b64encode(f"push:{password}".encode()).decode()
-        path.touch(mode=0o600)
-        path.write_text(json.dumps({"auths": {self.address: {"auth": word}}}))
-        return path
-
-    def requests(self) -> list[str]:
-        """Return the method and path of each request so far, without the query."""
-        lines = (self.folder / "log").read_text().splitlines()
-        return [
-            line.split('"')[1].split("?")[0].removesuffix(" HTTP/1.1")
-            for line in lines
-            if line.startswith("127.0.0.1 - ")
-        ]
-
-
-def certificate(folder: Path) -> None:
-    """Write a certificate for 127.0.0.1 that is its own CA."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "certificate.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-
-
-def answers(port: int, ca: Path) -> bool:
-    """Tell whether something speaks TLS with this CA's certificate on a port of loopback."""
-    try:
-        with (
-            socket.create_connection(("127.0.0.1", port), timeout=1) as plain,
-            ssl.create_default_context(cafile=str(ca)).wrap_socket(
-                plain, server_hostname="127.0.0.1"
-            ),
-        ):
-            return True
-    except OSError:
-        return False
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A registry that keeps its blobs in `data`."""
-    binary = build_artifact(load_artifacts(ROOT).get("registry")).bin_dir / "registry"
-    certificate(tmp_path)
-    (tmp_path / "users").write_text(USERS)
-    (tmp_path / "data").mkdir(exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (tmp_path / "config.yml").write_text(
-        "version: 0.1\n"
-        f"storage: {{filesystem: {{rootdirectory: {tmp_path}/data}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}', secret: x,"
-        f" tls: {{certificate: {tmp_path}/certificate.pem, key: {tmp_path}/key.pem}}}}\n"
-        f"auth: {{htpasswd: {{realm: test, path: {tmp_path}/users}}}}\n"
-    )
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [binary, "serve", tmp_path / "config.yml"],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
-        )
-        try:
-            deadline = time.monotonic() + 20
-            while not answers(port, tmp_path / "certificate.pem"):
-                assert process.poll() is None, (tmp_path / "log").read_text()
-                assert time.monotonic() < deadline, "the registry does not answer"
-            yield Server(tmp_path, f"127.0.0.1:{port}")
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
+    with serve(tmp_path) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

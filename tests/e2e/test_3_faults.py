@@ -18,7 +18,8 @@ from support.registry import Account, Image, Registry, with_file
 from support.waiting import until
 
 from armillary.files import write_secret
-from armillary.images.build import BuiltImage, ImageError
+from armillary.images.build import ImageError
+from armillary.images.kept import BuiltImage
 from armillary.images.publish import push
 
 NAMESPACE = "jupyterhub"

@@ -110,7 +110,7 @@ class Registry:
         authfile = self.work / f"auth-{account.username}.json"
         write_secret(authfile, json.dumps({"auths": {self.address: {"auth": token}}}))
         target = skopeo.Registry(self.address, authfile, self.ca)
-        target.push(image.layout, repository, TAG, timeout=120)
+        target.push(f"oci:{image.layout}:{TAG}", repository, TAG, timeout=120)
         return f"{self.address}/{repository}@{image.digest}"
 
     def delete(self, account: Account, repository: str, digest: str) -> None:

@@ -115,10 +115,19 @@ def artifact_key(entry: Artifact, root: Path = ROOT) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def artifact_path(entry: Artifact, *, cache: Path | None = None, root: Path = ROOT) -> Path:
-    """Return the directory in which this artifact lies, or will lie, in the cache."""
+def artifact_path(
+    entry: Artifact, *, cache: Path | None = None, root: Path = ROOT, key: str | None = None
+) -> Path:
+    """Return the directory in which this artifact lies, or will lie, in the cache.
+
+    Args:
+        entry: which.
+        cache: the cache, if it is another.
+        root: the checkout, if it is another.
+        key: what tells it from others, where it is not built here.
+    """
     cache = cache or cache_home()
-    key = contents.key(cache, "artifacts", entry.name) or artifact_key(entry, root)
+    key = key or contents.key(cache, "artifacts", entry.name) or artifact_key(entry, root)
     return cache / "artifacts" / entry.name / key
 
 
@@ -139,26 +148,41 @@ def build_artifact(
         ArtifactError: it could not be built.
     """
     cache = cache or cache_home()
+
+    def build(staging: Path) -> dict[str, Any]:
+        if contents.read(cache):
+            raise ArtifactError(entry.name, contents.LACKS, contents.LACKING)
+        out, caches = staging / "bin", go.Caches.under(cache)
+        compile_artifact(entry, out, caches=caches, root=root, progress=progress)
+        return {"go": go.version(), "target": go.target()}
+
+    return keep_artifact(entry, artifact_path(entry, cache=cache, root=root), build, progress)
+
+
+def keep_artifact(
+    entry: Artifact, home: Path, make: Callable[[Path], dict[str, Any]], progress: Progress
+) -> BuiltArtifact:
+    """Return what is at this place in the cache; make it when it is not there.
+
+    Args:
+        entry: which artifact it is.
+        home: its directory, named by its key.
+        make: writes the binaries to `bin` below the directory it is given, and returns what manifest.json is to say of
+            how they were made.
+        progress: told when another process makes it.
+    """
     started = time.monotonic()
-    home = artifact_path(entry, cache=cache, root=root)
     if built := _cached(entry, home):
         return built
     home.parent.mkdir(parents=True, exist_ok=True)
     with locked(home.parent / ".lock", lambda: progress(f"{entry.name}: another build is on")):
         if built := _cached(entry, home):
             return built
-        if contents.read(cache):
-            raise ArtifactError(entry.name, contents.LACKS, contents.LACKING)
         with replacing(home) as staging:
-            digests = compile_artifact(
-                entry,
-                staging / "bin",
-                caches=go.Caches.under(cache),
-                root=root,
-                progress=progress,
-            )
+            facts = make(staging)
+            digests = {one: _digest(staging / "bin" / one) for one in sorted(entry.binaries)}
             seconds = time.monotonic() - started
-            _write_manifest(entry, staging, digests, round(seconds, 1))
+            _write_manifest(entry, staging, digests, {**facts, "seconds": round(seconds, 1)})
     return BuiltArtifact(entry.name, entry.version, home.name, home / "bin", digests, True, seconds)
 
 
@@ -289,8 +313,12 @@ def archive_artifact(
     Raises:
         ArtifactError: it was not in the cache and could not be built.
     """
-    built = build_artifact(entry, cache=cache, root=root, progress=progress)
-    archive = built.bin_dir.parent / f"{entry.name}.tar.gz"
+    return archive_binaries(build_artifact(entry, cache=cache, root=root, progress=progress))
+
+
+def archive_binaries(built: BuiltArtifact) -> Path:
+    """Return a .tar.gz of an artifact's binaries, as `archive_artifact` does."""
+    archive = built.bin_dir.parent / f"{built.name}.tar.gz"
     with locked(built.bin_dir.parent.parent / ".lock"):
         if archive.is_file():
             return archive
@@ -330,7 +358,7 @@ def _cached(entry: Artifact, home: Path) -> BuiltArtifact | None:
 
 
 def _write_manifest(
-    entry: Artifact, directory: Path, digests: dict[str, str], seconds: float
+    entry: Artifact, directory: Path, digests: dict[str, str], facts: dict[str, Any]
 ) -> None:
     (directory / MANIFEST).write_text(
         json.dumps(
@@ -339,9 +367,7 @@ def _write_manifest(
                 "version": entry.version,
                 "licence": entry.licence,
                 "key": directory.name,
-                "go": go.version(),
-                "target": go.target(),
-                "seconds": seconds,
+                **facts,
                 "binaries": {
                     binary: {
                         "package": entry.binaries[binary],

@@ -15,6 +15,15 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[^\s'\"]+$")]
 
 
+class Upstream(BaseModel):
+    """Where a project publishes its own binaries."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: Annotated[str, StringConstraints(pattern=r"^https://\S+$")]
+    checksum: Annotated[str, StringConstraints(pattern=r"^(https://|\{url\})\S+$")]
+
+
 class Artifact(BaseModel):
     """One entry of artifacts.yml."""
 
@@ -31,6 +40,7 @@ class Artifact(BaseModel):
     cgo: bool = False
     static: bool = False
     apt: tuple[str, ...] = ()
+    upstream: Upstream | None = None
 
     @property
     def folder(self) -> str:
@@ -47,6 +57,25 @@ class Artifact(BaseModel):
         if self.static:
             flags += ["-extldflags", "-static"]
         return " ".join(flags)
+
+    def downloads(self, arch: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Return what its project publishes of it.
+
+        Args:
+            arch: the architecture, in Go's words.
+
+        Returns:
+            URL of a binary or an archive: URL of its checksums, and the names of the binaries in it.
+        """
+        found: dict[str, tuple[str, tuple[str, ...]]] = {}
+        if self.upstream is None:
+            return found
+        for binary in self.binaries:
+            words = {"version": self.version, "arch": arch, "binary": binary}
+            url = self.upstream.url.format(**words)
+            checksum = self.upstream.checksum.format(url=url, **words)
+            found[url] = (checksum, (*found.get(url, ("", ()))[1], binary))
+        return found
 
 
 class Manifest(BaseModel):
@@ -114,6 +143,14 @@ def _check(entry: Artifact, root: Path) -> None:
             raise ManifestError(
                 f"Artifact {entry.name}: {variable}: {value!r} may hold {{version}}, {{major}}, "
                 "{minor} and {patch} only."
+            ) from error
+    if entry.upstream:
+        try:
+            entry.downloads("")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ManifestError(
+                f"Artifact {entry.name}: upstream.url may hold {{version}}, {{arch}} and {{binary}}, and "
+                "upstream.checksum {url} too, but nothing else in braces."
             ) from error
     if entry.module is None:
         return

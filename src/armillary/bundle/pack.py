@@ -12,28 +12,28 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from armillary.artifacts import archive_artifact
-from armillary.artifacts import load_manifest as load_artifacts
+from armillary.artifacts import archive_binaries
 from armillary.bundle import packages, wheels
 from armillary.bundle.contents import FILE, HOSTS, MACHINE, Contents, Kind, Member, recipes
 from armillary.clouds import builder
 from armillary.clouds.contract import Cloud
 from armillary.files import read_yaml, write
-from armillary.images import build_all
 from armillary.models.cluster import Cluster
-from armillary.paths import ROOT, cache_home
+from armillary.paths import ROOT
+from armillary.supply import Supply
 from armillary.tools.process import run
 
 Say = Callable[[str], None]
 INSTALLER = Path(__file__).with_name("install.sh")
 
 
-def pack(cluster: Cluster, cloud: Cloud, target: Path, say: Say) -> Contents:
+def pack(cluster: Cluster, cloud: Cloud, supply: Supply, target: Path, say: Say) -> Contents:
     """Write all that a cluster needs, and Armillary itself, to one tar file; build what is not in the cache.
 
     Args:
         cluster: what it is for.
         cloud: its cloud.
+        supply: its binaries and images.
         target: the file; it appears by one rename, with its digest in a file beside it.
         say: told what is being done.
 
@@ -43,7 +43,7 @@ def pack(cluster: Cluster, cloud: Cloud, target: Path, say: Say) -> Contents:
     """
     with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:
         scratch = Path(name)
-        keys, files = _built(say)
+        keys, files = _gathered(supply, say)
         carried = cloud.carried(scratch, say)
         for place, folder in carried.folders.items():
             files |= _walk(folder, place)
@@ -88,18 +88,19 @@ def host_packages() -> list[str]:
     return sorted(found)
 
 
-def _built(say: Say) -> tuple[dict[Kind, dict[str, str]], dict[str, Path]]:
+def _gathered(supply: Supply, say: Say) -> tuple[dict[Kind, dict[str, str]], dict[str, Path]]:
     """Return the keys of all artifacts and images, and their files; an artifact's binaries in its archive."""
     keys: dict[Kind, dict[str, str]] = {"artifacts": {}, "images": {}}
     files: dict[str, Path] = {}
-    for entry in load_artifacts(ROOT).artifacts:
-        archive = archive_artifact(entry, progress=say)
-        keys["artifacts"][entry.name] = archive.parent.name
+    for built in supply.artifacts(say):
+        archive = archive_binaries(built)
+        keys["artifacts"][built.name] = built.key
         for path in (archive, archive.with_name("manifest.json")):
-            files[f"artifacts/{entry.name}/{archive.parent.name}/{path.name}"] = path
-    for image in build_all(cache=cache_home(), progress=say):
-        keys["images"][image.name] = image.key
-        files |= _walk(image.layout, f"images/{image.name}/{image.key}")
+            files[f"artifacts/{built.name}/{built.key}/{path.name}"] = path
+    for image in supply.images(say):
+        folder = image.layout.parent.name
+        keys["images"][folder] = image.key
+        files |= _walk(image.layout, f"images/{folder}/{image.key}")
     return keys, files
 
 

@@ -11,7 +11,6 @@ from armillary.commands.common import CommandFailed, load
 from armillary.commands.up import show_access
 from armillary.stages.contract import Context
 from armillary.stages.provision import output
-from armillary.tools.kubectl import program
 from armillary.tools.process import replace_by
 from armillary.tools.terraform import TerraformError
 
@@ -79,7 +78,7 @@ def logs(
     namespace, _, name = component.rpartition("/")
     replace_by(
         [
-            str(program()),
+            str(context.supply.artifact("kubernetes").bin_dir / "kubectl"),
             f"--kubeconfig={context.paths.kubeconfig}",
             f"--namespace={namespace or 'jupyterhub'}",
             "logs",

@@ -50,7 +50,7 @@ def bundle(
             except StageError as error:
                 raise CommandFailed(str(error)) from error
         with progress.stage("pack") as line:
-            pack(context.cluster, context.cloud, target, context.say)
+            pack(context.cluster, context.cloud, context.supply, target, context.say)
             line.outcome = "changed"
     size = target.stat().st_size
     console.print(

@@ -1,7 +1,6 @@
 """The container images of a cluster: built here, kept by content, pushed to its registry."""
 
 from armillary.images.build import (
-    BuiltImage,
     ImageError,
     build_all,
     build_image,
@@ -9,6 +8,7 @@ from armillary.images.build import (
     image_path,
     read_manifests,
 )
+from armillary.images.kept import BuiltImage
 from armillary.images.manifest import Image, Manifest, load_manifest
 from armillary.images.publish import push
 from armillary.manifests import ManifestError

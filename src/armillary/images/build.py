@@ -1,7 +1,6 @@
 """Build container images, once for each content, and keep them in the cache as OCI layouts.
 
-    <cache>/images/<name>/<key>/           an OCI layout: index.json, oci-layout, blobs/
-                                armillary.json   its digest, size and Debian packages
+    <cache>/images/<name>/<key>/           see kept.py
     <cache>/buildah/                       buildah's storage: working space, may be removed at will
     <cache>/packages/                      what apt, uv and npm have downloaded; may be removed too
 
@@ -19,7 +18,6 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,8 @@ from armillary.artifacts import load_manifest as load_artifacts
 from armillary.artifacts.manifest import Manifest as Artifacts
 from armillary.building import OTHERWISE, BuildError, hint, locked, replacing
 from armillary.bundle import contents
+from armillary.images import kept
+from armillary.images.kept import BuiltImage
 from armillary.images.manifest import Image, Manifest, Rootfs, load_manifest
 from armillary.images.settings import (
     CACHE_INSIDE,
@@ -50,7 +50,6 @@ from armillary.tools.process import (
 # Part of every key: to be raised when this file, settings.py, tools/buildah.py or
 # tools/mmdebstrap.py build in another way.
 BUILDER_REVISION = 1
-RECORD = "armillary.json"
 TIMEOUT = 1800.0
 
 Progress = Callable[[str], None]
@@ -99,35 +98,6 @@ class ImageError(BuildError):
     kind = "Image"
 
 
-@dataclass(frozen=True)
-class BuiltImage:
-    """An image in the cache."""
-
-    name: str
-    key: str
-    layout: Path
-    """The OCI layout; `reference`'s tag names the image in it."""
-    digest: str
-    """Of the image's manifest, `sha256:...`."""
-    reference: str
-    """`<repository>:<tag>`, without a registry."""
-    size: int
-    """Bytes of the compressed layers."""
-    built: bool
-    """False when it was in the cache already."""
-    seconds: float
-
-    @property
-    def repository(self) -> str:
-        """Return the path in a registry."""
-        return self.reference.rpartition(":")[0]
-
-    @property
-    def tag(self) -> str:
-        """Return the tag."""
-        return self.reference.rpartition(":")[2]
-
-
 def read_manifests(root: Path = ROOT) -> tuple[Manifest, Artifacts]:
     """Return images.yml and artifacts.yml, checked.
 
@@ -150,7 +120,7 @@ def image_key(entry: Image, root: Path = ROOT) -> str:
     facts: dict[str, Any] = {
         "builder": BUILDER_REVISION,
         "machine": platform.machine(),
-        "entry": entry.model_dump(mode="json"),
+        "entry": entry.model_dump(mode="json", exclude={"upstream"}),
         "base": image_key(manifest.get(entry.base), root) if entry.base else None,
         "artifacts": {
             name: artifact_key(artifacts.get(name), root) for name in sorted(entry.binaries)
@@ -187,7 +157,7 @@ def build_image(
     """
     cache = (cache or cache_home()).resolve()
     home = image_path(entry, cache=cache, root=root)
-    if built := _cached(entry, home):
+    if built := kept.read(entry.name, entry.reference, home):
         return built
     if contents.read(cache):
         raise ImageError(entry.name, contents.LACKS, contents.LACKING)
@@ -204,7 +174,7 @@ def build_image(
     storage = Storage(cache / "buildah")
     storage.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(storage.root / ".lock", lambda: progress(f"{entry.name}: another build is on")):
-        if built := _cached(entry, home):
+        if built := kept.read(entry.name, entry.reference, home):
             return built
         started = time.monotonic()
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -219,16 +189,10 @@ def build_image(
                 raise
             if base:
                 _share_blobs(staging, base.layout)
-            record = {
-                "name": entry.name,
-                "key": home.name,
-                "digest": digest,
-                "reference": f"{entry.repository}:{entry.tag}",
-                "size": _layers_size(staging, digest),
-                "seconds": round(time.monotonic() - started, 1),
-            }
-            (staging / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    if found := _cached(entry, home, built=True):
+            kept.write_record(
+                entry.name, entry.reference, staging, digest, time.monotonic() - started
+            )
+    if found := kept.read(entry.name, entry.reference, home, built=True):
         return found
     raise ImageError(entry.name, f"what was written to {home} is not whole.", OTHERWISE)
 
@@ -377,41 +341,13 @@ def _share_blobs(layout: Path, base: Path) -> None:
             os.link(same, blob)
 
 
-def _cached(entry: Image, home: Path, *, built: bool = False) -> BuiltImage | None:
-    """Return what is in the cache, or None when it is not there or has been cut short."""
-    try:
-        known = json.loads((home / RECORD).read_text())
-        digest, seconds = str(known["digest"]), float(known["seconds"])
-        if known["reference"] != f"{entry.repository}:{entry.tag}":
-            return None
-        size = _layers_size(home, digest)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return BuiltImage(entry.name, home.name, home, digest, known["reference"], size, built, seconds)
-
-
-def _layers_size(layout: Path, digest: str) -> int:
-    """Return the bytes of an image's layers.
-
-    Raises:
-        ValueError: a blob of the image is missing or has another size than the manifest says.
-    """
-    manifest = _blob(layout, digest)
-    for part in [manifest["config"], *manifest["layers"]]:
-        path = layout / "blobs" / "sha256" / part["digest"].removeprefix("sha256:")
-        if not path.is_file() or path.stat().st_size != part["size"]:
-            raise ValueError(f"{path} is not whole")
-    return sum(int(layer["size"]) for layer in manifest["layers"])
-
-
 def _configuration(layout: Path, digest: str) -> str:
     """Return the id by which a storage knows the image of this manifest."""
     return str(_blob(layout, digest)["config"]["digest"]).removeprefix("sha256:")
 
 
 def _blob(layout: Path, digest: str) -> dict[str, Any]:
-    path = layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
-    content: dict[str, Any] = json.loads(path.read_text())
+    content: dict[str, Any] = json.loads(kept.manifest_path(layout, digest).read_text())
     return content
 
 

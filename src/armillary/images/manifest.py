@@ -39,6 +39,15 @@ class Image(BaseModel):
     binaries: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = {}
     rootfs: Rootfs | None = None
     debian: str | None = None
+    upstream: (
+        Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+$")] | None
+    ) = None
+    """Registry and path of its project's own; its tag is the same."""
+
+    @property
+    def reference(self) -> str:
+        """Path in the registry, and tag."""
+        return f"{self.repository}:{self.tag}"
 
     @property
     def folder(self) -> str:

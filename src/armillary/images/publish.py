@@ -7,23 +7,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from armillary.images.build import BuiltImage, ImageError, Progress
+from armillary.images.build import ImageError, Progress
+from armillary.images.kept import BuiltImage
 from armillary.tools.process import CommandError, CommandMissing, CommandTimeout, Completed, tail
 from armillary.tools.registry_uploads import cancel, refusal
-from armillary.tools.skopeo import PushError, Registry
+from armillary.tools.skopeo import ATTEMPTS, PASSING, PAUSE, PushError, Registry
 
-ATTEMPTS = 4
-PAUSE = 2.0
-"""Seconds before the second attempt; twice as many before each one after that."""
 TIMEOUT = 900.0
-
-# What skopeo says when trying again may help: the registry restarts, or the line is bad.
-PASSING = re.compile(
-    r"HTTP status:? 5\d\d|status code 5\d\d|connection re(fused|set)|broken pipe"
-    r"|unexpected EOF|i/o timeout|TLS handshake timeout|Internal Server Error|Bad Gateway"
-    r"|Service Unavailable",
-    re.IGNORECASE,
-)
 # A volume with a quota (btrfs) says the latter.
 FULL = re.compile("no space left on device|disk quota exceeded")
 
@@ -69,7 +59,7 @@ def _push(image: BuiltImage, target: Registry, progress: Progress) -> None:
                 progress(f"{image.name}: is in the registry")
                 return
             progress(f"{image.name}: pushing {image.size / 1e6:.0f} MB to {where}")
-            target.push(image.layout, image.repository, image.tag, timeout=TIMEOUT)
+            target.push(image.source, image.repository, image.tag, timeout=TIMEOUT)
             return
         except CommandMissing as error:
             raise ImageError(

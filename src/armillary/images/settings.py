@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 from armillary.tools import apt, apt_config, uv
+from armillary.tools.certificates import certificates
 
 STEPS = Path(__file__).parent / "steps"
 INSIDE = "/mnt"
@@ -26,11 +27,6 @@ HANDED = re.compile(
     r"UV_(DEFAULT_INDEX|INDEX.*|EXTRA_INDEX_URL|INSECURE_HOST|HTTP_.*|NATIVE_TLS|SYSTEM_CERTS)"
     r"|npm_config_(?!cache|prefix|userconfig|globalconfig|cafile).*|(https?|all|no)_proxy",
     re.IGNORECASE,
-)
-BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
 )
 
 
@@ -106,15 +102,6 @@ def debian_archives(suite: str) -> list[str]:
             "built. Add one to /etc/apt/sources.list.d and run `apt-get update`."
         )
     return lines
-
-
-def certificates() -> Path | None:
-    """Return the bundle of CA certificates which this machine trusts, None when it has none."""
-    chosen = [os.environ.get(name) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")]
-    for path in [*filter(None, chosen), *BUNDLES]:
-        if Path(path).is_file():
-            return Path(path)
-    return None
 
 
 def _archives(suite: str) -> list[str]:

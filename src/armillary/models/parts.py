@@ -12,10 +12,12 @@ from armillary.models.values import (
     Address4,
     CloudName,
     DiskSize,
+    DownloadUrl,
     FloatingIp,
     IdleTime,
     Label,
     MemorySize,
+    MirroredImage,
     MountPoint,
     Network4,
     NotebookImage,
@@ -53,7 +55,7 @@ def _later(*later: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-_NOW = {"mirror": "build", "github": "native", "egi": "native"}
+_NOW = {"github": "native", "egi": "native"}
 
 
 class Network(Part):
@@ -278,8 +280,28 @@ class Backup(Part):
 class Images(Part):
     """Where the images in the cluster's registry come from."""
 
-    source: Annotated[Literal["build"], _later("mirror")] = Field(
-        default="build", description="build: made here, from package registries and lock files."
+    source: Literal["auto", "build", "mirror"] = Field(
+        default="build",
+        description="build: made here, from package registries and lock files. mirror: what Kubernetes' own project and "
+        "others publish is taken as it is, and the rest made here. auto: mirror where those registries answer at the "
+        "first `up`, else build.",
+        examples=["build"],
+    )
+    mirror: list[MirroredImage] = Field(
+        default_factory=list,
+        description="Further images to copy into the cluster's registry, for users' servers; users need no way to their "
+        "registries then.",
+        examples=[["quay.io/jupyter/scipy-notebook:2026-11-02"]],
+    )
+    platforms: Literal["hosts", "all"] = Field(
+        default="hosts",
+        description="Which of an image's platforms are copied: that of the hosts, or all it has.",
+        examples=["hosts"],
+    )
+    downloads: dict[DownloadUrl, DownloadUrl] = Field(
+        default_factory=dict,
+        description="Where a site keeps its own copies of downloads: beginnings of URLs, and what stands in their place.",
+        examples=[{"https://github.com/": "https://files.example.org/github/"}],
     )
 
 

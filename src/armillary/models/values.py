@@ -231,6 +231,7 @@ def check_mount(value: str) -> str:
     return value
 
 
+DOWNLOADS = r"https://[^\s/@?#]+/([^\s@?#]*/)?"
 _REFERENCE = re.compile(
     r"(?P<registry>[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?|localhost:[0-9]+)/"
     r"(?P<path>[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)"
@@ -240,9 +241,50 @@ _REFERENCE = re.compile(
 
 def check_notebook_image(value: str) -> str:
     """Refuse what is neither an image of this project nor a full reference with a fixed version."""
-    if value in NOTEBOOK_IMAGES:
+    if value in NOTEBOOK_IMAGES or _fixed(value):
         return value
     known = ", ".join(f"`{name}`" for name in NOTEBOOK_IMAGES)
+    hint = closest(value, NOTEBOOK_IMAGES)
+    raise invalid(
+        f"`{value}` is not an image of this project"
+        + (f". Did you mean `{hint}`?" if hint else ""),
+        f"write {known}, or a full reference such as `quay.io/jupyter/scipy-notebook:2026-11-02`",
+    )
+
+
+def check_mirrored_image(value: str) -> str:
+    """Refuse what is no full reference with a fixed version."""
+    if _fixed(value):
+        return value
+    raise invalid(
+        f"`{value}` is no image's full reference",
+        "write registry, path and tag, such as `quay.io/jupyter/scipy-notebook:2026-11-02`",
+    )
+
+
+def split_reference(value: str) -> tuple[str, str, str, str]:
+    """Return registry, path, tag and digest of an image's full reference; "" for one it has not."""
+    match = _REFERENCE.fullmatch(value)
+    assert match, value
+    return match["registry"], match["path"], match["tag"] or "", match["digest"] or ""
+
+
+def check_download_url(value: str) -> str:
+    """Refuse what is no beginning of https URLs that ends where a part of a path ends."""
+    if not re.fullmatch(DOWNLOADS, value):
+        raise invalid(
+            f"`{value}` is no place of downloads",
+            "write the beginning of URLs, from `https://` to a `/`, such as `https://github.com/`",
+        )
+    return value
+
+
+def _fixed(value: str) -> bool:
+    """Tell whether this is an image's full reference, with a tag that stays or a digest.
+
+    Raises:
+        PydanticCustomError: it is nearly one.
+    """
     match = _REFERENCE.fullmatch(value)
     if match and match["tag"] == "latest" and not match["digest"]:
         raise invalid(
@@ -251,16 +293,9 @@ def check_notebook_image(value: str) -> str:
         )
     if match and not match["tag"] and not match["digest"]:
         raise invalid(f"`{value}` has no tag", f"add a fixed tag or a digest: `{value}:2026-11-02`")
-    if match:
-        return value
-    if _REFERENCE.fullmatch(f"docker.io/{value}") and "/" in value:
+    if not match and _REFERENCE.fullmatch(f"docker.io/{value}") and "/" in value:
         raise invalid(f"`{value}` does not say which registry", f"write `docker.io/{value}`")
-    hint = closest(value, NOTEBOOK_IMAGES)
-    raise invalid(
-        f"`{value}` is not an image of this project"
-        + (f". Did you mean `{hint}`?" if hint else ""),
-        f"write {known}, or a full reference such as `quay.io/jupyter/scipy-notebook:2026-11-02`",
-    )
+    return bool(match)
 
 
 def check_disk(value: Size) -> Size:
@@ -389,3 +424,7 @@ TimeOfDay = Annotated[
     Field(json_schema_extra={"pattern": f"^{TIME_OF_DAY}$"}),
 ]
 Title = Annotated[str, AfterValidator(check_title)]
+MirroredImage = Annotated[str, AfterValidator(check_mirrored_image)]
+DownloadUrl = Annotated[
+    str, AfterValidator(check_download_url), Field(json_schema_extra={"pattern": f"^{DOWNLOADS}$"})
+]

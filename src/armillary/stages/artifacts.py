@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from armillary.artifacts.build import (
-    ArtifactError,
-    archive_artifact,
-    artifact_path,
-    build_artifact,
-)
-from armillary.artifacts.manifest import load_manifest
-from armillary.images.build import ImageError, build_all, image_path, read_manifests
+from armillary.artifacts.build import ArtifactError, archive_binaries
+from armillary.images.build import ImageError
+from armillary.manifests import ManifestError
 from armillary.models.report import Check
-from armillary.paths import ROOT, cache_home
 from armillary.stages.contract import Context, StageError
+from armillary.supply import Supply
 
 
 class Artifacts:
@@ -25,30 +20,16 @@ class Artifacts:
     expected = 1200.0
 
     def plan(self, context: Context) -> list[str]:
-        cache = cache_home()
-        lines = [
-            f"build artifact {entry.name} {entry.version}"
-            for entry in load_manifest(ROOT).artifacts
-            if not artifact_path(entry, cache=cache, root=ROOT).exists()
-        ]
-        images, _ = read_manifests(ROOT)
-        return lines + [
-            f"build image {entry.name}"
-            for entry in images.images
-            if not image_path(entry, cache=cache, root=ROOT).exists()
-        ]
+        return context.supply.plan()
 
     def apply(self, context: Context) -> bool:
-        changed = False
+        supply = context.supply
         try:
-            for artifact in load_manifest(ROOT).artifacts:
-                changed |= build_artifact(
-                    artifact, cache=cache_home(), root=ROOT, progress=context.say
-                ).built
-            images = build_all(None, cache=cache_home(), root=ROOT, progress=context.say)
-            changed |= any(image.built for image in images)
-        except (ArtifactError, ImageError) as error:
+            changed = any(artifact.built for artifact in supply.artifacts(context.say))
+            changed |= any(image.built for image in supply.images(context.say))
+        except (ArtifactError, ImageError, ManifestError) as error:
             raise StageError(str(error)) from error
+        supply.remember()
         return changed
 
     def verify(self, context: Context) -> list[Check]:
@@ -61,16 +42,14 @@ class Artifacts:
         """Leave the cache: it belongs to the machine and serves every cluster on it."""
 
 
-def artifact_variables() -> dict[str, Any]:
+def artifact_variables(supply: Supply) -> dict[str, Any]:
     """Return `armillary_artifacts`: version, key, archive and directory of each artifact."""
-    found: dict[str, Any] = {}
-    for entry in load_manifest(ROOT).artifacts:
-        built = build_artifact(entry, cache=cache_home(), root=ROOT, progress=lambda line: None)
-        archive = archive_artifact(entry, cache=cache_home(), root=ROOT, progress=lambda line: None)
-        found[entry.name] = {
-            "version": entry.version,
+    return {
+        built.name: {
+            "version": built.version,
             "key": built.key,
-            "archive": str(archive),
+            "archive": str(archive_binaries(built)),
             "bin_dir": str(built.bin_dir),
         }
-    return found
+        for built in supply.artifacts()
+    }

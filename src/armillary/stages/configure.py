@@ -17,11 +17,12 @@ from typing import Any
 from armillary import secrets, status
 from armillary.endpoints import write_endpoints
 from armillary.files import read_yaml, write_secret
-from armillary.images.build import BuiltImage, ImageError, build_all
+from armillary.images.build import ImageError
+from armillary.images.kept import BuiltImage
 from armillary.images.publish import push
 from armillary.inventory import Inventory, inventory
 from armillary.models.report import Check
-from armillary.paths import ROOT, ClusterPaths, cache_home
+from armillary.paths import ROOT, ClusterPaths
 from armillary.stages import units
 from armillary.stages.artifacts import artifact_variables
 from armillary.stages.contract import Context, StageError
@@ -156,14 +157,14 @@ def _write_authfile(paths: ClusterPaths, registry: str, account: Mapping[str, st
 
 
 def _wanted(context: Context) -> Wanted:
-    images = build_all(None, cache=cache_home(), root=ROOT, progress=context.say)
+    images = context.supply.images(context.say)
     registry = context.cluster.registry
     found = inventory(
         context.paths,
         context.cluster,
         context.cloud,
         output(context),
-        artifact_variables(),
+        artifact_variables(context.supply),
         {image.name: _reference(registry, image) for image in images},
     )
     return Wanted(found, images, units.digests(context.paths, found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from armillary.clouds.contract import Cloud
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
 from armillary.paths import ClusterPaths
+from armillary.supply import Supply
 
 
 class StageError(RuntimeError):
@@ -45,6 +47,11 @@ class Context:
     """Run every role again even where nothing it depends on has changed (`up --converge`)."""
     tags: frozenset[str] = field(default_factory=frozenset)
     """Run these roles alone, on every host, and count nothing as done by it (`up --tags ROLE`)."""
+
+    @cached_property
+    def supply(self) -> Supply:
+        """The binaries and images this cluster is made of."""
+        return Supply.of(self.cluster.images, self.config, self.paths)
 
 
 class Stage(Protocol):

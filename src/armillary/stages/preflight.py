@@ -33,7 +33,10 @@ class Preflight:
         if lacking and contents.read(cache_home()):
             why = f"to do: {', '.join(lacking)}; but {contents.LACKS} {contents.LACKING}"
             return [*found, Check(name="bundle", ok=False, detail=why)]
-        return found + (registries.checks() if lacking else [])
+        if not lacking:
+            return found
+        builds = any(line.startswith("build") for line in lacking)
+        return [*found, *(registries.checks() if builds else []), *context.supply.checks()]
 
     def destroy(self, context: Context) -> None:
         return None

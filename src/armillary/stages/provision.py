@@ -190,10 +190,11 @@ def _see_off(context: Context) -> None:
     if not leaving:
         return
     if context.paths.kubeconfig.exists():
+        program = context.supply.artifact("kubernetes").bin_dir / "kubectl"
         for name in leaving:
             context.say(f"moving the pods of {name} elsewhere")
             try:
-                see_off(context.paths.kubeconfig, name)
+                see_off(program, context.paths.kubeconfig, name)
             except (CommandError, CommandTimeout) as error:
                 raise StageError(
                     f"{name} could not be emptied: {error}",

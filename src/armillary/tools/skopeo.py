@@ -14,6 +14,17 @@ from pathlib import Path
 
 from armillary.tools.process import CommandError, Completed, run
 
+ATTEMPTS = 4
+PAUSE = 2.0
+"""Seconds before the second attempt; twice as many before each one after that."""
+
+# What skopeo says when trying again may help: the registry restarts, or the line is bad.
+PASSING = re.compile(
+    r"HTTP status:? 5\d\d|status code 5\d\d|connection re(fused|set)|broken pipe"
+    r"|unexpected EOF|i/o timeout|TLS handshake timeout|Internal Server Error|Bad Gateway"
+    r"|Service Unavailable",
+    re.IGNORECASE,
+)
 UPLOAD = re.compile(r"PATCH (https://[^\s\"\\]+)")
 
 
@@ -62,8 +73,14 @@ class Registry:
                 raise
         return "sha256:" + hashlib.sha256(manifest.encode()).hexdigest()
 
-    def push(self, layout: Path, repository: str, tag: str, *, timeout: float) -> None:
-        """Copy the image `tag` of an OCI layout to the registry, as it is, under the same tag.
+    def push(self, source: str, repository: str, tag: str, *, timeout: float) -> None:
+        """Copy an image to the registry, as it is, with all platforms it has there.
+
+        Args:
+            source: the image, as containers-transports(5) names it.
+            repository: its path in the registry.
+            tag: its tag there.
+            timeout: seconds.
 
         Raises:
             PushError: skopeo failed.
@@ -75,9 +92,10 @@ class Registry:
                     # Nothing else tells the address of an upload that was cut off.
                     "--debug",
                     "copy",
+                    "--all",
                     "--preserve-digests",
                     *options,
-                    f"oci:{layout}:{tag}",
+                    source,
                     f"docker://{self.address}/{repository}:{tag}",
                     timeout=timeout,
                 )
@@ -102,3 +120,43 @@ class Registry:
             for name in ("NO_PROXY", "no_proxy")
         }
         return run(["skopeo", *arguments], timeout=timeout, env=direct)
+
+
+def digest(reference: str, *, timeout: float = 60) -> str:
+    """Return the digest that a registry gives for an image, asked as this machine's user is known to it.
+
+    Which other place stands for a registry is looked up in containers-registries.conf(5), user and password in
+    containers-auth.json(5).
+
+    Args:
+        reference: registry, path, and tag or digest.
+        timeout: seconds.
+
+    Raises:
+        CommandError, CommandTimeout, CommandMissing: see `tools.process.run`.
+    """
+    shown = run(["skopeo", "inspect", "--raw", f"docker://{reference}"], timeout=timeout)
+    return "sha256:" + hashlib.sha256(shown.stdout.encode()).hexdigest()
+
+
+def fetch(reference: str, directory: Path, *, every_platform: bool, timeout: float) -> None:
+    """Copy an image from a registry into a directory, as it is there.
+
+    Args:
+        reference: registry, path, and tag or digest.
+        directory: where to; `dir:` in containers-transports(5).
+        every_platform: all that it has, or that of this machine.
+        timeout: seconds.
+
+    Raises:
+        CommandError, CommandTimeout, CommandMissing: see `tools.process.run`.
+    """
+    run(
+        [
+            *("skopeo", "copy", "--quiet", "--preserve-digests"),
+            *(["--all"] if every_platform else []),
+            f"docker://{reference}",
+            f"dir:{directory}",
+        ],
+        timeout=timeout,
+    )
