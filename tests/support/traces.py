@@ -105,14 +105,16 @@ def _names(path: str) -> frozenset[str]:
 
 
 def _processes() -> Iterator[str]:
-    """Yield the command lines of Incus's programs, of Terraform's and of Ansible's."""
+    """Yield the command lines of Incus's programs, of Terraform's and of Ansible's, its connections among them."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode(errors="replace").rstrip("\0").split("\0")
         except OSError:
             continue
         programs = {Path(word).name for word in words[:4]}
-        if words[0].lstrip("[").rpartition("/")[2].startswith(DAEMONS) or programs & TOOLS:
+        connection = words[0].startswith("ssh: ") and words[0].endswith("[mux]")
+        daemon = words[0].lstrip("[").rpartition("/")[2].startswith(DAEMONS)
+        if connection or daemon or programs & TOOLS:
             yield " ".join(words)
 
 

@@ -6,14 +6,17 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ansible_runner
 
 from armillary.paths import ROOT
+from armillary.tools.process import CommandMissing, CommandTimeout, run
 
 ANSIBLE = ROOT / "ansible"
 KEEP_RUNS = 10
@@ -112,35 +115,53 @@ def play(
     arguments = [f"--extra-vars=@{secrets}"]
     if tags:
         arguments.append(f"--tags={','.join(tags)}")
-    # In a thread of its own: an interrupt here must stop Ansible, whose processes lead their own
-    # session and would not hear of it.
-    thread, runner = ansible_runner.run_async(
-        private_data_dir=str(private),
-        project_dir=str(ANSIBLE),
-        playbook=playbook,
-        inventory=str(inventory),
-        limit=",".join(limit) or None,
-        extravars=variables or {},
-        cmdline=" ".join(arguments),
-        envvars=environment,
-        event_handler=watch,
-        cancel_callback=stop.is_set,
-        rotate_artifacts=KEEP_RUNS,
-        quiet=True,
-        suppress_env_files=True,
-    )
-    try:
-        while thread.is_alive():
-            thread.join(0.2)
-    except BaseException:
-        stop.set()
-        thread.join(CANCEL_SECONDS)
-        raise
+    with _connections() as sockets:
+        # In a thread of its own: an interrupt here must stop Ansible, whose processes lead their own
+        # session and would not hear of it.
+        thread, runner = ansible_runner.run_async(
+            private_data_dir=str(private),
+            project_dir=str(ANSIBLE),
+            playbook=playbook,
+            inventory=str(inventory),
+            limit=",".join(limit) or None,
+            extravars=variables or {},
+            cmdline=" ".join(arguments),
+            envvars={**environment, "ANSIBLE_SSH_CONTROL_PATH_DIR": str(sockets)},
+            event_handler=watch,
+            cancel_callback=stop.is_set,
+            rotate_artifacts=KEEP_RUNS,
+            quiet=True,
+            suppress_env_files=True,
+        )
+        try:
+            while thread.is_alive():
+                thread.join(0.2)
+        except BaseException:
+            stop.set()
+            thread.join(CANCEL_SECONDS)
+            raise
     log = Path(runner.config.artifact_dir) / "stdout"
     if runner.status != "successful":
         failures = watch.failures or [_tail(log)]
         raise PlaybookError(playbook, failures, log)
     return PlayResult(watch.changed, watch.durations, log)
+
+
+@contextmanager
+def _connections() -> Iterator[Path]:
+    """Give a directory for the sockets of ssh's shared connections, which end with the block.
+
+    A connection kept for a later run may lead to a host that is gone since: ssh would wait on it, not make another.
+    """
+    # Short, for a socket's path has 108 bytes at most: unix(7).
+    with TemporaryDirectory(prefix="armillary-ssh-") as name:
+        try:
+            yield Path(name)
+        finally:
+            for socket in Path(name).iterdir():
+                command = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "every-host"]
+                with suppress(CommandMissing, CommandTimeout):
+                    run(command, timeout=10, check=False)
 
 
 def _reason(data: dict[str, Any]) -> str:
