@@ -1,19 +1,31 @@
-"""With one file and no network a whole cluster is made: the network is cut, and the caches are empty."""
+"""With one file and no network a whole cluster is made: the network is cut, and the caches are empty.
+
+What others publish comes into the file as they publish it (`images.source: mirror`); this machine plays them.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support import upstream
 from support.lab import Lab
 
+from armillary.artifacts import load_manifest
 from armillary.bundle import contents
 from armillary.clouds import host_image, incusd
+from armillary.files import read_yaml
+from armillary.images import build_all
+from armillary.images import load_manifest as load_images
+from armillary.mirror import lock
 from armillary.paths import ROOT
+from armillary.tools import go
 from armillary.tools.process import run
 
 ALONE = """
@@ -42,12 +54,46 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def file(lab: Lab, place: Path) -> Path:
+def published(place: Path) -> Iterator[upstream.Upstream]:
+    """What their projects publish of all that a cluster takes from elsewhere: what was built of it here."""
+    folder = place / "upstream"
+    folder.mkdir()
+    images = [image for image in load_images(ROOT).images if image.upstream]
+    registries = {str(image.upstream).partition("/")[0] for image in images}
+    with upstream.play(folder, sorted(registries)) as world:
+        for image, built in zip(images, build_all([one.name for one in images]), strict=True):
+            world.push(built, str(image.upstream).partition("/")[2], image.tag)
+        for artifact in load_manifest(ROOT).artifacts:
+            if artifact.upstream:
+                world.downloads.publish(artifact)
+        yield world
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def config(lab: Lab, place: Path, published: upstream.Upstream) -> Path:
+    """The lab's cluster.yml, but that it takes what others publish."""
+    urls = [
+        url
+        for artifact in load_manifest(ROOT).artifacts
+        for url in artifact.downloads(go.architecture())
+    ]
+    images = {"source": "mirror", "downloads": published.places(urls)}
+    content = read_yaml(lab.config) | {"images": images}
+    (place / "observatory").mkdir()
+    path = place / "observatory" / "cluster.yml"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(lab: Lab, place: Path, config: Path, published: upstream.Upstream) -> Path:
     """The bundle, made where there are networks."""
-    lab.invoke("bundle", timeout=MINUTES)
-    for made in lab.root.glob("e2e-bundle.tar*"):
-        shutil.move(made, place)
-    return place / "e2e-bundle.tar"
+    led = [f"{name}={value}" for name, value in published.environment.items()]
+    outside = Lab(config, lab.scratch, command=("env", *led, *lab.command))
+    target = place / "e2e-bundle.tar"
+    outside.invoke("bundle", "--output", str(target), timeout=MINUTES)
+    return target
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +114,9 @@ def inside(place: Path) -> Iterator[tuple[str, ...]]:
 
 
 @pytest.fixture(scope="module")
-def closed(lab: Lab, file: Path, place: Path, inside: tuple[str, ...]) -> Iterator[Lab]:
+def closed(
+    lab: Lab, file: Path, place: Path, config: Path, inside: tuple[str, ...]
+) -> Iterator[Lab]:
     """The same cluster's commands, typed in the bundle's own checkout where the network is cut."""
     checkout = place / "armillary"
     installer = place / "install.sh"
@@ -81,7 +129,7 @@ def closed(lab: Lab, file: Path, place: Path, inside: tuple[str, ...]) -> Iterat
         "VIRTUAL_ENV": str(checkout / ".venv"),
     }
     found = Lab(
-        checkout / lab.config.relative_to(ROOT),
+        config,
         lab.scratch,
         command=(
             *inside,
@@ -144,6 +192,32 @@ def test_a_bundle_brings_the_packages_of_a_bare_machine(
 def test_up_makes_the_cluster_with_the_network_cut(closed: Lab, file: Path) -> None:
     closed.invoke("up", "--bundle", str(file), timeout=MINUTES)
     assert "passed" in closed.invoke("test", "--verify", timeout=MINUTES).stdout
+
+
+def test_what_runs_is_what_was_published(closed: Lab, place: Path, inside: tuple[str, ...]) -> None:
+    """The digests of Kubernetes' own pods are those that the lock file was given where there are networks."""
+    known = lock.read(place / "observatory" / lock.NAME)
+    kubectl = next((place / "cache").glob("bundles/*/artifacts/kubernetes/*/bin/kubectl"))
+    asked = ("get", "pods", "--namespace=kube-system", "--output=json")
+    listed = run(
+        [*inside, str(kubectl), f"--kubeconfig={closed.paths.kubeconfig}", *asked], timeout=60
+    )
+    running = _digests(json.loads(listed.stdout))
+    for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"):
+        (wanted,) = {
+            digest for reference, digest in known.images.items() if f"/{name}:" in reference
+        }
+        assert running[name] == {wanted}
+
+
+def _digests(pods: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return the digests of the images that run, by the last part of their names."""
+    found: dict[str, set[str]] = {}
+    for pod in pods["items"]:
+        for status in pod["status"]["containerStatuses"]:
+            path, _, digest = status["imageID"].partition("@")
+            found.setdefault(path.rpartition("/")[2], set()).add(digest)
+    return found
 
 
 def test_later_commands_remember_the_bundle(closed: Lab, file: Path) -> None:
