@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import testinfra
+from support.hosts import HostOf
 from support.inventory import Inventory
 from support.kube import Kube
 from testinfra.host import Host
@@ -21,7 +22,6 @@ from armillary.paths import ClusterPaths
 from armillary.stages.contract import Context
 from armillary.tools.process import run
 
-HostOf = Callable[[str], Host]
 LEFT_OUT = pytest.StashKey[str]()
 
 

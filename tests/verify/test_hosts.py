@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import HostOf
+from support.hosts import HostOf
 from support.inventory import Inventory
 
 from armillary.models.cluster import Cluster

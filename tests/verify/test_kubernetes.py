@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import HostOf
+from support.hosts import HostOf
 from support.inventory import Inventory
 from support.kube import Kube
 
