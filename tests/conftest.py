@@ -13,6 +13,7 @@ import testinfra
 from support.hosts import HostOf
 from support.inventory import Inventory
 from support.kube import Kube
+from support.waiting import be_patient
 from testinfra.host import Host
 
 from armillary.commands.common import load
@@ -65,6 +66,7 @@ def context(request: pytest.FixtureRequest) -> Context:
     if missing := _missing(found):
         pytest.skip(missing)
     _go_directly(found)
+    be_patient(found.cluster.patience)
     return found
 
 
