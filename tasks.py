@@ -241,7 +241,7 @@ def logs(_, component, cloud="local", cluster=None, lines=200):
 @task(
     help={
         "cloud": "local; or sandbox, which `invoke sandbox up` has made.",
-        "cold": "Measure the first `up` with empty caches too: half an hour more.",
+        "cold": "Measure the first `up` with empty caches too: half an hour more. With sandbox: make that anew.",
         "spawns": "How many times a user's server is started.",
     }
 )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import testinfra
+from support.hosts import HostOf
 from support.inventory import Inventory
 from support.kube import Kube
+from support.waiting import be_patient
 from testinfra.host import Host
 
 from armillary.commands.common import load
@@ -21,7 +23,6 @@ from armillary.paths import ClusterPaths
 from armillary.stages.contract import Context
 from armillary.tools.process import run
 
-HostOf = Callable[[str], Host]
 LEFT_OUT = pytest.StashKey[str]()
 
 
@@ -65,6 +66,7 @@ def context(request: pytest.FixtureRequest) -> Context:
     if missing := _missing(found):
         pytest.skip(missing)
     _go_directly(found)
+    be_patient(found.cluster.patience)
     return found
 
 

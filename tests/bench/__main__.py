@@ -37,7 +37,7 @@ def main() -> int:
     report = Report(out / "benchmarks.json", out / "benchmarks.md", run)
     with tempfile.TemporaryDirectory(prefix="armillary-bench-") as work:
         if arguments.cloud == "sandbox":
-            sandbox.measure(report, Path(work))
+            sandbox.measure(report, Path(work), cold=arguments.cold)
         else:
             local.measure(report, Path(work), cold=arguments.cold, spawns=arguments.spawns)
     print(report.page.read_text())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
-import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from support.hub import HubSession
 from support.lab import FIRST, Lab
 from support.traces import DATA, Traces
 
-from armillary.paths import ROOT, cache_home
+from armillary.paths import ROOT
 from armillary.stages import record
 from bench.figures import Report, percentile
-from bench.machine import memory_of
+from bench.machine import empty_caches, memory_of
 
 NAME = "bench"
 NETWORK = {"hosts": "10.80.0.0/24", "pods": "10.234.0.0/16", "services": "10.235.0.0/16"}
@@ -138,25 +137,17 @@ def measure(report: Report, work: Path, *, cold: bool, spawns: int) -> None:
         print(f"Cluster {NAME} is there from an earlier run; it goes first.")
         lab.invoke("down", "--with-data", "--yes-lose", NAME)
     bench = Bench(lab, report, traces.look(), spawns)
-    caches = Path(tempfile.mkdtemp(prefix="bench-", dir=_beside_cache()))
-    try:
-        if cold:
-            os.environ["ARMILLARY_CACHE_HOME"] = str(caches)
-            report.step("first up, empty caches", bench.cold)
-        report.step("first up", bench.cached)
-        report.step("up that changes nothing", bench.nothing)
-        report.step("idle memory", bench.memory)
-        report.step("a user's server", bench.spawn)
-        report.step("one worker more", bench.workers)
-        report.step("workers go", bench.fewer)
-        report.step("down", bench.down)
-    finally:
-        report.step("taking it away", bench.gone)
-        shutil.rmtree(caches, ignore_errors=True)
-
-
-def _beside_cache() -> Path:
-    """Return a directory on the disk that the caches are on."""
-    place = cache_home().parent
-    place.mkdir(parents=True, exist_ok=True)
-    return place
+    with empty_caches() if cold else nullcontext({}) as environment:
+        os.environ.update(environment)
+        try:
+            if cold:
+                report.step("first up, empty caches", bench.cold)
+            report.step("first up", bench.cached)
+            report.step("up that changes nothing", bench.nothing)
+            report.step("idle memory", bench.memory)
+            report.step("a user's server", bench.spawn)
+            report.step("one worker more", bench.workers)
+            report.step("workers go", bench.fewer)
+            report.step("down", bench.down)
+        finally:
+            report.step("taking it away", bench.gone)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from armillary.artifacts.manifest import load_manifest
-from armillary.paths import ROOT
+from armillary.paths import ROOT, cache_home
 from armillary.tools.incus import instances, query, server
 from armillary.tools.process import run
 
@@ -55,6 +58,18 @@ def commit() -> str:
     """Return the commit that is checked out, with `+` where files differ from it."""
     done = run(["git", "describe", "--always", "--dirty=+"], timeout=20, cwd=ROOT, check=False)
     return done.stdout.strip() or "unknown"
+
+
+@contextmanager
+def empty_caches() -> Iterator[dict[str, str]]:
+    """Yield the environment of commands that find nothing built before, on the disk that the caches are on."""
+    place = cache_home().parent
+    place.mkdir(parents=True, exist_ok=True)
+    caches = Path(tempfile.mkdtemp(prefix="bench-", dir=place))
+    try:
+        yield {"ARMILLARY_CACHE_HOME": str(caches)}
+    finally:
+        shutil.rmtree(caches, ignore_errors=True)
 
 
 def memory_of(cluster: str) -> dict[str, float]:

@@ -1,22 +1,26 @@
-"""A real OpenStack measured, the sandbox: three servers with registry and NFS, and what Terraform and the doctor take."""
+"""A real OpenStack measured, the sandbox: its making; three servers with registry and NFS; what Terraform and the doctor take."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 import yaml
-from support.lab import Running
+from support.lab import COMMAND, Running
 from support.servers import ServerLab
 
 from armillary.paths import ROOT
 from armillary.sandbox import container
-from armillary.sandbox.checks import go_directly
-from armillary.sandbox.state import clouds_file, sandbox_paths
+from armillary.sandbox.checks import connect, go_directly
+from armillary.sandbox.state import ADMIN, admin_clouds_file, clouds_file, sandbox_paths
+from armillary.tools.incus import server
+from armillary.tools.process import run
 from bench.figures import Report
+from bench.machine import empty_caches
 from tests.support.openstack import World
 
 CONTAINER = container.NAME
@@ -31,8 +35,8 @@ WAITS = "waiting for the ssh key"
 class Bench:
     """One run of the benchmark."""
 
-    def __init__(self, lab: ServerLab, report: Report, work: Path) -> None:
-        self.lab, self.report, self.work = lab, report, work
+    def __init__(self, lab: ServerLab, report: Report) -> None:
+        self.lab, self.report = lab, report
 
     def doctor(self) -> None:
         """All that is looked at before anything is made."""
@@ -60,18 +64,6 @@ class Bench:
         first = min(datetime.fromisoformat(server.created_at) for server in servers)
         return (self.lab.paths.root / "host-keys.json").stat().st_mtime - first.timestamp()
 
-    def plan(self) -> None:
-        """A plan of 50 hosts that changes nothing, on a provider that plays the official one: no cloud is asked."""
-        world = World(self.work / "world")
-        world.raw["hosts"]["worker"]["count"] += HOSTS - len(world.cluster.expanded_hosts())
-        world.up()
-        started = time.monotonic()
-        plan = world.plan()
-        seconds = time.monotonic() - started
-        assert not plan.has_changes
-        assert len([one for one in plan.changes if one.kind.endswith("instance_v2")]) == HOSTS
-        self.report.add("os_plan", seconds)
-
     def down(self) -> None:
         """`down`, and what the cloud has of the cluster then; then without data too."""
         self.report.add("os_down", self.lab.invoke("down").seconds)
@@ -87,25 +79,79 @@ class Bench:
             self.lab.invoke("down", "--with-data", "--yes-lose", NAME)
 
 
-def measure(report: Report, work: Path) -> None:
-    """Measure all of it; the sandbox is up.
+def measure(report: Report, work: Path, *, cold: bool) -> None:
+    """Measure all of it; where no sandbox is up, what needs none.
 
     Args:
         report: where the figures go.
         work: a directory for cluster.yml and logs.
+        cold: make the sandbox anew first, with empty caches.
     """
     go_directly()
+    report.step("plan with 50 hosts", lambda: plan(report, work))
+    if cold:
+        report.step("sandbox up, empty caches", lambda: make(report))
+    if not is_up():
+        print("No sandbox is up, so the rest is left out; `uv run invoke sandbox up` makes one.")
+        return
     os.environ["OS_CLIENT_CONFIG_FILE"] = str(clouds_file(sandbox_paths()))
     lab = ServerLab(work / "cluster.yml", work)
     write_config(lab.config)
-    bench = Bench(lab, report, work)
+    bench = Bench(lab, report)
     try:
-        report.step("plan with 50 hosts", bench.plan)
         report.step("doctor", bench.doctor)
         report.step("up to registry and NFS", bench.up)
         report.step("down", bench.down)
     finally:
         report.step("taking it away", bench.gone)
+
+
+def plan(report: Report, work: Path) -> None:
+    """A plan of 50 hosts that changes nothing, on a provider that plays the official one: no cloud is asked."""
+    world = World(work / "world")
+    world.raw["hosts"]["worker"]["count"] += HOSTS - len(world.cluster.expanded_hosts())
+    world.up()
+    started = time.monotonic()
+    found = world.plan()
+    seconds = time.monotonic() - started
+    assert not found.has_changes
+    assert len([one for one in found.noops if one.kind.endswith("instance_v2")]) == HOSTS
+    report.add("os_plan", seconds)
+
+
+def make(report: Report) -> None:
+    """The sandbox taken down and made anew, its guest image too; not where anybody has a server in it.
+
+    Raises:
+        RuntimeError: somebody has.
+    """
+    if is_up():
+        with connect(admin_clouds_file(sandbox_paths()), ADMIN["cloud"]) as cloud:
+            names = sorted(one.name for one in cloud.compute.servers(all_projects=True))
+        if names:
+            raise RuntimeError(f"the sandbox stays, for it has servers: {', '.join(names)}")
+    _sandbox("down", {})
+    with empty_caches() as environment:
+        seconds, said = _sandbox("up", environment)
+    report.add("sandbox_up", seconds, stages=[line for line in said if line.startswith("✓ ")])
+
+
+def _sandbox(action: str, environment: Mapping[str, str]) -> tuple[float, list[str]]:
+    """Run `invoke sandbox` and return the seconds it took and the lines it printed."""
+    done = run(
+        [*COMMAND, "sandbox", action],
+        timeout=UP,
+        cwd=ROOT,
+        env=environment,
+        on_line=lambda line: print(line, flush=True),
+    )
+    return done.seconds, done.stdout.splitlines()
+
+
+def is_up() -> bool:
+    """Tell whether there is a sandbox to measure on."""
+    there = clouds_file(sandbox_paths()).exists() and server() is not None
+    return there and container.state() == "Running"
 
 
 def write_config(path: Path) -> None:

@@ -212,9 +212,9 @@ def open_ports(world: World, source: str) -> set[tuple[str, int]]:
     }
 
 
-def test_from_outside_four_ports_of_one_host_are_open(applied: World) -> None:
+def test_from_outside_five_ports_of_one_host_are_open(applied: World) -> None:
     assert open_ports(applied, "0.0.0.0/0") == {
-        ("science-services", port) for port in (22, 443, 5000, 7443)
+        ("science-services", port) for port in (22, 80, 443, 5000, 7443)
     }
     rules = applied.cloud.all(RULE)
     assert {rule["direction"] for rule in rules} == {"ingress"}
@@ -537,18 +537,21 @@ def test_all_choices_at_once(world: World) -> None:
             ("science-hosts", 22),
         }
     assert open_ports(world, "10.77.0.0/24") == {
+        ("science-worker", 8080),
         ("science-worker", 8443),
         ("science-control_plane", 6443),
     }
     members = {
-        member["address"]: member["protocol_port"]
+        (member["address"], member["protocol_port"])
         for each in world.cloud.all("openstack_lb_members_v2")
         for member in each["member"]
     }
     assert members == {
-        **{f"10.77.0.{slot}": 6443 for slot in (20, 21, 22)},
-        **{f"10.77.0.{slot}": 8443 for slot in (30, 31)},
+        *((f"10.77.0.{slot}", 6443) for slot in (20, 21, 22)),
+        *((f"10.77.0.{slot}", port) for slot in (30, 31) for port in (8080, 8443)),
     }
+    listeners = world.cloud.all("openstack_lb_listener_v2")
+    assert {each["protocol_port"] for each in listeners} == {80, 443, 7443}
     control = world.one(INSTANCE, "science-control-3")
     assert control["image_id"] != "image-1"
     (disk,) = control["block_device"]

@@ -1,4 +1,4 @@
-"""The whole platform on a real OpenStack's servers, all of it out of a bundle. Half an hour where processors are emulated."""
+"""The whole platform on a real OpenStack's servers, all of it out of a bundle, and the proof. An hour where processors are emulated."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.lab import lines_of
 from support.servers import ServerLab
 
 from armillary.models.endpoints import Endpoints
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 
 NAME = "kube"
 UP = 5400.0
+VERIFY = 5400.0
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +82,8 @@ def test_the_hub_answers_from_outside(lab: ServerLab) -> None:
         ["curl", "-sS", "--noproxy", "*", "--cacert", ca, f"{endpoint.url}/hub/login"], timeout=120
     )
     assert "Sign in" in said.stdout
+
+
+def test_the_proof_passes(lab: ServerLab) -> None:
+    """`invoke test --verify`, as the tutorial has it: the same that `local` has to pass."""
+    assert lines_of(lab.invoke("test", "--verify", timeout=VERIFY), " passed")

@@ -15,9 +15,10 @@ from typing import Any
 
 import openstack
 import pytest
+import requests
 from openstack.connection import Connection
 from openstack.exceptions import HttpException
-from support.registry import empty_image, with_file
+from support.registry import PullPort, empty_image, with_file
 from support.s3 import S3
 from support.servers import ServerLab
 from support.waiting import until
@@ -114,11 +115,17 @@ def test_an_image_goes_through_the_registry(lab: ServerLab, tmp_path: Path) -> N
     registry = lab.registry()
     image = with_file(empty_image(tmp_path / "image"), "survey", "ztf")
     reference = registry.push(lab.account("push"), image, "test/survey")
-    # The account that only pulls is good at the port that only hosts reach.
     registry.pull(lab.account("push"), reference, tmp_path / "again")
-    ask = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}"]
-    url = f"https://{registry.address}/v2/"
-    assert lab.on_host("worker-1", *ask, url) == "401", "trusted, reached, and not for everybody"
+    # The account that only pulls is good at the port that only hosts reach.
+    port = PullPort.of(lab.paths, lab.inventory(), "worker-1")
+    path = f"test/survey/manifests/{image.digest}"
+    found = port.ask("HEAD", path, lab.account("pull"))
+    assert (found.status_code, found.headers["Docker-Content-Digest"]) == (200, image.digest)
+    assert port.ask("HEAD", path).status_code == 401, "trusted, reached, and not for everybody"
+    pushed = port.ask("POST", "test/survey/blobs/uploads/", lab.account("pull"))
+    assert pushed.status_code in (401, 403, 405)
+    with pytest.raises(requests.exceptions.ConnectionError):
+        registry.session.get(f"https://{port.address}/v2/", timeout=10)
 
 
 def test_what_one_host_writes_another_reads(lab: ServerLab) -> None:

@@ -22,7 +22,7 @@ import requests
 import websocket
 from requests.cookies import get_cookie_header
 
-from support.waiting import until
+from support.waiting import patient, until
 
 
 class HubError(RuntimeError):
@@ -57,14 +57,14 @@ class HubSession:
         ca: the CA certificate to trust, and no other.
         user: who signs in.
         password: of the user.
-        timeout: seconds to wait for the answer to any one request.
+        timeout: seconds to wait for the answer to any one request, on a quick machine.
     """
 
     def __init__(
         self, url: str, ca: Path, user: str, password: str, *, timeout: float = 30.0
     ) -> None:
         self.url = url.rstrip("/") + "/"
-        self.ca, self.user, self.timeout = ca, user, timeout
+        self.ca, self.user, self.timeout = ca, user, patient(timeout)
         self._password = password
         self.server_path = f"user/{quote(user, safe='')}/"
         self.events: list[dict[str, Any]] = []
@@ -176,7 +176,7 @@ class HubSession:
         answer = self.page(urljoin(page.url, form.action), "POST", files=parts)
         if not answer.ok:
             raise SpawnFailed(f"the hub answered HTTP {answer.status_code}: {answer.text[:500]}")
-        self._follow(started + timeout)
+        self._follow(started + patient(timeout))
         self.open_server()
         return time.monotonic() - started
 
@@ -258,6 +258,7 @@ class HubSession:
             name: of the kernel's kind.
             timeout: seconds until it has to be connected.
         """
+        timeout = patient(timeout)
         kernels = f"{self.server_path}api/kernels"
         identity = self._told("POST", kernels, json={"name": name}, timeout=timeout)["id"]
         try:
@@ -328,7 +329,7 @@ class Kernel:
         outputs: list[dict[str, Any]] = []
         failure: CellFailed | None = None
         while True:
-            kind, content = self._next(message, started + timeout)
+            kind, content = self._next(message, started + patient(timeout))
             if kind in ("stream", "display_data", "execute_result"):
                 outputs.append({"type": kind, **content})
             elif kind == "error":

@@ -22,7 +22,7 @@ class InventoryHost:
     address: str
     """Where the other hosts reach it."""
     volumes: Mapping[str, Mapping[str, Any]]
-    """Name: {mount, kind (`filesystem` or `block`), serial}."""
+    """Name: {mount, kind (`filesystem`, `block` or `nfs`), serial}."""
 
 
 @dataclass(frozen=True)

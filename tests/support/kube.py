@@ -17,7 +17,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
 
-from support.waiting import until
+from support.waiting import patient, until
 
 UID = 1000
 NEVER_ENDS = ("sleep", "infinity")
@@ -233,6 +233,7 @@ class Kube:
                 tty=False,
                 _preload_content=False,
             )
+        timeout = patient(timeout)
         deadline = time.monotonic() + timeout
         try:
             while connection.is_open():
@@ -253,9 +254,9 @@ class Kube:
         """
         script = f"""
         for target; do
-          timeout {PATIENCE} bash -c '
+          timeout {patient(PATIENCE):.0f} bash -c '
             exec 3<> "/dev/tcp/${{0%:*}}/${{0##*:}}" || exit
-            IFS= read -r -t 1 line <&3
+            IFS= read -r -t {patient(1):.0f} line <&3
             echo "$0 $line"
           ' "$target" 2> /dev/null &
         done

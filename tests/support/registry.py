@@ -1,4 +1,4 @@
-"""A container registry as tests use it: who is let in, and images made on the spot."""
+"""A container registry as tests use it: who is let in, from here and from hosts, and images made on the spot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,17 @@ from armillary.files import write_secret
 from armillary.paths import ClusterPaths
 from armillary.secrets import load
 from armillary.tools import skopeo
+from armillary.tools.process import run
 from support.inventory import Inventory
+from support.waiting import patient
 
 TIMEOUT = 20.0
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 TAG = "made"
+PULL_PORT = 5001
+"""ansible/roles/registry/defaults/main.yml: only hosts need it, and clouds open it to nobody else."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,11 @@ class Registry:
         """
         auth = (account.username, account.password) if account else None
         return self.session.request(
-            method, f"https://{self.address}/v2/{path}", auth=auth, timeout=TIMEOUT, **options
+            method,
+            f"https://{self.address}/v2/{path}",
+            auth=auth,
+            timeout=patient(TIMEOUT),
+            **options,
         )
 
     def pull(self, account: Account, reference: str, layout: Path) -> Path:
@@ -110,12 +120,58 @@ class Registry:
         authfile = self.work / f"auth-{account.username}.json"
         write_secret(authfile, json.dumps({"auths": {self.address: {"auth": token}}}))
         target = skopeo.Registry(self.address, authfile, self.ca)
-        target.push(f"oci:{image.layout}:{TAG}", repository, TAG, timeout=120)
+        target.push(f"oci:{image.layout}:{TAG}", repository, TAG, timeout=patient(120))
         return f"{self.address}/{repository}@{image.digest}"
 
     def delete(self, account: Account, repository: str, digest: str) -> None:
         """Delete an image; its layers go with the next collection of garbage."""
         self.ask("DELETE", f"{repository}/manifests/{digest}", account).raise_for_status()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a registry said to a host."""
+
+    status_code: int
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PullPort:
+    """The port that hosts pull from, asked by a host: it trusts what hosts trust."""
+
+    address: str
+    ssh_config: Path
+    host: str
+
+    @classmethod
+    def of(cls, paths: ClusterPaths, inventory: Inventory, host: str) -> PullPort:
+        """Return a cluster's, asked by one of its hosts."""
+        name = address_of(inventory).rpartition(":")[0]
+        return cls(f"{name}:{PULL_PORT}", paths.ssh_config, host)
+
+    def ask(self, method: str, path: str, account: Account | None = None) -> Answer:
+        """Have the host send one request of the registry's API; whatever the answer, it is returned.
+
+        Args:
+            method: GET, POST, ...
+            path: below `/v2/`.
+            account: who asks; nobody when None. The password goes by curl's input.
+
+        Raises:
+            CommandError: there is no way there, or the certificate is not trusted.
+        """
+        asked = "--head" if method == "HEAD" else f"--request {method}"
+        limit = patient(TIMEOUT)
+        curl = (
+            f"curl --silent --show-error --max-time {limit:.0f} {asked} --output /dev/null --dump-header - --config - "
+            f"--header 'Accept: {MANIFEST}, */*' https://{self.address}/v2/{path}"
+        )
+        user = f'user = "{account.username}:{account.password}"\n' if account else ""
+        command = ["ssh", "-F", str(self.ssh_config), "-o", "LogLevel=ERROR", self.host, curl]
+        said = run(command, input=user, timeout=2 * limit).stdout
+        status, _, headers = said.replace("\r\n", "\n").strip().partition("\n")
+        return Answer(int(status.split()[1]), HeaderParser().parsestr(headers, headersonly=True))
 
 
 def accounts(paths: ClusterPaths) -> dict[str, Account]:

@@ -1,4 +1,4 @@
-"""Wait for a condition, never for a time."""
+"""Wait for a condition, never for a time; longer where cluster.yml asks for patience."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Found = TypeVar("Found")
+
+_slowness = [1]
+
+
+def be_patient(factor: int) -> None:
+    """Take limits of time so many times from now on: `patience` of the cluster.yml that is looked at."""
+    _slowness[0] = factor
+
+
+def patient(seconds: float) -> float:
+    """Return a limit that was meant for a quick machine, for the one that is looked at."""
+    return seconds * _slowness[0]
 
 
 class TooLate(AssertionError):
@@ -26,13 +38,14 @@ def until(
     Args:
         look: returns what is waited for, or something false as long as it is not there.
         what: what is waited for, for the message: "the pod is ready".
-        limit: seconds.
+        limit: seconds on a quick machine.
         pause: seconds between two looks.
         why: asked, when it is too late, for what is to be said about it.
 
     Raises:
         TooLate: nothing was seen in time.
     """
+    limit = patient(limit)
     deadline = time.monotonic() + limit
     while True:
         found = look()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from bench import sandbox
-from bench.figures import TARGETS, Report, percentile
+from bench.figures import TARGETS, Report, percentile, render
 from bench.local import write_config
 from bench.sandbox import when
 from support.lab import Running
@@ -112,3 +112,34 @@ def test_the_sandbox_is_measured_on_a_cluster_of_its_own(tmp_path: Path) -> None
     cluster, _ = read_cluster(tmp_path / "cluster.yml")
     assert cluster.name == sandbox.NAME
     assert len(cluster.expanded_hosts()) == 3
+
+
+def test_the_page_is_what_the_figures_say() -> None:
+    """Nobody has written into it by hand, and no figure was lost on the way."""
+    folder = ROOT / "docs" / "reference"
+    content = json.loads((folder / "benchmarks.json").read_text())
+    assert (folder / "benchmarks.md").read_text() == render(content)
+    assert set(content["figures"]) <= set(TARGETS)
+    for name, figure in content["figures"].items():
+        assert figure["target"] == TARGETS[name].most, f"{name} was promised otherwise then"
+
+
+def test_what_is_written_is_read_again_as_it_was(tmp_path: Path) -> None:
+    report = _report(tmp_path)
+    report.add("up_cached", 100)
+    report.stages("up_cached", [{"stage": name, "seconds": 1.0} for name in ("verify", "prepare")])
+    page = report.page.read_text()
+    _report(tmp_path).save()
+    assert report.page.read_text() == page
+
+
+def test_without_a_sandbox_the_plan_alone_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARMILLARY_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(sandbox, "HOSTS", 5)
+    report = _report(tmp_path)
+    sandbox.measure(report, tmp_path, cold=False)
+    assert set(report.content["figures"]) == {"os_plan"}
+    assert report.content["failed"] == {}
+    assert "No sandbox is up" in capsys.readouterr().out

@@ -72,16 +72,16 @@ def test_load_balancer_and_three_control_planes(raw: dict[str, Any]) -> None:
     raw["openstack"]["load_balancer"] = "octavia"
     raw["hosts"]["control"]["count"] = 3
     found = needed(raw)
-    assert (found.load_balancers, found.listeners, found.pools, found.members) == (1, 2, 2, 5)
+    assert (found.load_balancers, found.listeners, found.pools, found.members) == (1, 3, 3, 7)
     assert (found.floating_ips, found.server_group_members) == (2, 3)
 
 
 def test_rules_by_networks_that_may_connect(raw: dict[str, Any]) -> None:
     one = needed(raw).security_group_rules
     raw["openstack"]["allow_from"] = ["192.0.2.0/24", "198.51.100.0/24"]
-    assert needed(raw).security_group_rules == one + 4
+    assert needed(raw).security_group_rules == one + 5
     raw["network"]["backend"] = "vxlan"
-    assert needed(raw).security_group_rules == one + 3
+    assert needed(raw).security_group_rules == one + 4
 
 
 def test_another_cloud_has_no_quotas() -> None:

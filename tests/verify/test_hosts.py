@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import HostOf
+from support.hosts import HostOf
 from support.inventory import Inventory
+from support.registry import PullPort
+from support.waiting import patient
 
 from armillary.models.cluster import Cluster
+from armillary.models.rules import EXPORTS
 from armillary.paths import ClusterPaths
 from armillary.ssh import USER
 from armillary.tools.process import run
@@ -45,7 +48,10 @@ def test_a_host_with_another_key_is_not_trusted(
     paths: ClusterPaths,
     tmp_path: Path,
 ) -> None:
-    """Pinning works: with somebody else's key in known_hosts there is no connection."""
+    """Pinning works: with somebody else's key in known_hosts there is no connection.
+
+    A bastion on the way there is known by its right key.
+    """
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")], timeout=10)
     kind, key = (tmp_path / "other.pub").read_text().split()[:2]
     address = inventory.hosts[names[0]].access_address
@@ -53,13 +59,12 @@ def test_a_host_with_another_key_is_not_trusted(
     refused = run(
         [
             "ssh",
-            *("-F", "/dev/null", "-i", str(paths.private_key)),
+            *("-F", str(paths.ssh_config)),
             *("-o", f"UserKnownHostsFile={tmp_path / 'known_hosts'}"),
-            *("-o", "GlobalKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=yes"),
             *("-o", f"HostKeyAlgorithms={kind}", "-o", "BatchMode=yes"),
-            *(f"{USER}@{address}", "true"),
+            *(names[0], "true"),
         ],
-        timeout=20,
+        timeout=patient(20),
         check=False,
     )
     assert refused.returncode == 255
@@ -67,20 +72,17 @@ def test_a_host_with_another_key_is_not_trusted(
 
 
 @pytest.mark.parametrize("user", [USER, "root"])
-def test_passwords_are_not_even_asked_for(
-    names: list[str], user: str, inventory: Inventory, paths: ClusterPaths
-) -> None:
+def test_passwords_are_not_even_asked_for(names: list[str], user: str, paths: ClusterPaths) -> None:
     for name in names:
         refused = run(
             [
                 "ssh",
-                *("-F", "/dev/null", "-o", f"UserKnownHostsFile={paths.known_hosts}"),
-                *("-o", "StrictHostKeyChecking=yes", "-o", "PubkeyAuthentication=no"),
+                *("-F", str(paths.ssh_config), "-o", "PubkeyAuthentication=no"),
                 *("-o", "PreferredAuthentications=password,keyboard-interactive"),
                 *("-o", "NumberOfPasswordPrompts=1", "-o", "BatchMode=yes"),
-                *(f"{user}@{inventory.hosts[name].access_address}", "true"),
+                *(f"{user}@{name}", "true"),
             ],
-            timeout=20,
+            timeout=patient(20),
             check=False,
         )
         assert refused.returncode == 255
@@ -97,18 +99,17 @@ def test_clocks_agree_with_the_controllers(names: list[str], on_host: HostOf) ->
 
 
 def test_hosts_trust_the_clusters_authority(
-    names: list[str], on_host: HostOf, inventory: Inventory
+    names: list[str], on_host: HostOf, inventory: Inventory, paths: ClusterPaths
 ) -> None:
     """The registry's TLS is trusted by default, and by that authority alone."""
-    url = f"https://{inventory.variables['armillary_registry']}/v2/"
+    url = f"https://{PullPort.of(paths, inventory, names[0]).address}/v2/"
+    curl = f"curl -sS -m {patient(10):.0f} -o /dev/null"
     for name in names:
         host = on_host(name)
-        status = host.check_output("curl -sS -m 10 -o /dev/null -w '%%{http_code}' %s", url)
+        status = host.check_output(f"{curl} -w '%%{{http_code}}' %s", url)
         assert status == "401", f"{name}: {url} answered {status}"
         other = "/usr/share/ca-certificates/mozilla/ISRG_Root_X1.crt"
-        without = host.run(
-            "curl -sS -m 10 -o /dev/null --cacert %s --capath /var/empty %s", other, url
-        )
+        without = host.run(f"{curl} --cacert %s --capath /var/empty %s", other, url)
         assert without.rc == REFUSED_TRUST, f"{name}: {without.stderr}"
 
 
@@ -128,7 +129,7 @@ def test_volumes_are_mounted_and_written(
     """
     for name in names:
         mounts = {key: v["mount"] for key, v in inventory.hosts[name].volumes.items()}
-        assert mounts == _wanted(cluster, name)
+        assert mounts == _wanted(cluster, inventory, name)
         for mount in mounts.values():
             word = secrets.token_hex(8)
             with on_host(name).sudo():
@@ -139,7 +140,7 @@ def test_volumes_are_mounted_and_written(
 def test_volumes_have_their_size(
     names: list[str], on_host: HostOf, inventory: Inventory, cluster: Cluster
 ) -> None:
-    """A block device is as large as asked for; of a directory, no more can be used than that."""
+    """A block device is as large as asked for, here and by NFS; of a directory, no more can be used than that."""
     shared = {name: space.size for name, space in cluster.shared.items()}
     sizes = {
         host.name: shared | {name: volume.size for name, volume in host.volumes.items()}
@@ -154,7 +155,7 @@ def test_volumes_have_their_size(
         host = on_host(name)
         for volume, facts in inventory.hosts[name].volumes.items():
             mount, size = facts["mount"], sizes[name][volume].gib * 2**30
-            if facts["kind"] == "block":
+            if facts["kind"] in ("block", "nfs"):
                 found = int(host.check_output("df -B1 --output=size %s", mount).split()[1])
                 assert size * (1 - FILE_SYSTEM_OWN) <= found <= size
                 continue
@@ -165,10 +166,12 @@ def test_volumes_have_their_size(
             assert "quota exceeded" in ran.stderr
 
 
-def _wanted(cluster: Cluster, name: str) -> dict[str, str]:
-    """Return volume -> mount point of a host, as cluster.yml has it."""
+def _wanted(cluster: Cluster, inventory: Inventory, name: str) -> dict[str, str]:
+    """Return volume -> mount point of a host, as cluster.yml has it; the services host has what it exports by NFS."""
     host = next(each for each in cluster.expanded_hosts() if each.name == name)
     found = {volume: space.mount for volume, space in host.volumes.items()}
     if host.role != "services":
-        found |= {volume: space.mount for volume, space in cluster.shared.items()}
-    return found
+        return found | {volume: space.mount for volume, space in cluster.shared.items()}
+    mounted = [each for other in inventory.hosts.values() for each in other.volumes.items()]
+    exported = {volume for volume, facts in mounted if facts["kind"] == "nfs"}
+    return found | {volume: f"{EXPORTS}/{volume}" for volume in exported}

@@ -13,7 +13,7 @@ import pytest
 import requests
 from support.inventory import Inventory
 from support.kube import Kube
-from support.waiting import until
+from support.waiting import patient, until
 
 from armillary.models.cluster import Cluster
 from armillary.models.endpoints import Endpoints
@@ -42,7 +42,7 @@ cd /var/run/secrets/kubernetes.io/serviceaccount
 for path in /api/v1 /api/v1/namespaces/kube-system/secrets; do
   printf 'GET %s HTTP/1.0\r\nHost: kubernetes.default\r\n' "$path" > /tmp/ask
   printf 'Authorization: Bearer %s\r\n\r\n' "$(cat token)" >> /tmp/ask
-  timeout 10 openssl s_client -quiet -verify_return_error -verify_hostname kubernetes.default \
+  timeout SECONDS openssl s_client -quiet -verify_return_error -verify_hostname kubernetes.default \
     -CAfile ca.crt -connect kubernetes.default:443 < /tmp/ask 2> /tmp/said | sed -n '1s/^[^ ]* //p'
 done
 """
@@ -134,7 +134,9 @@ def test_pods_reach_each_other_on_one_host_and_across(lab: Lab) -> None:
 @pytest.mark.parametrize("server", SERVERS)
 def test_much_data_arrives_whole(lab: Lab, server: str) -> None:
     script = f"cat < /dev/tcp/{lab.addresses[server]}/{BULK_PORT} | wc -c"
-    ran = lab.kube.run(lab.namespace, "friend-0", ["timeout", "20", "bash", "-c", script])
+    ran = lab.kube.run(
+        lab.namespace, "friend-0", ["timeout", f"{patient(20):.0f}", "bash", "-c", script]
+    )
     assert ran.out.strip() == str(BULK)
 
 
@@ -176,7 +178,8 @@ def test_names_nobody_has_fail_soon(lab: Lab, name: str) -> None:
 @pytest.mark.parametrize("client", ["friend-0", "friend-1"])
 def test_the_api_is_reached_by_name(lab: Lab, client: str) -> None:
     """By TLS that the pod's CA file vouches for, with the pod's token, which opens little."""
-    ran = lab.kube.run(lab.namespace, client, ["bash", "-c", ASK_API])
+    script = ASK_API.replace("SECONDS", f"{patient(10):.0f}")
+    ran = lab.kube.run(lab.namespace, client, ["bash", "-c", script])
     assert [line[:3] for line in ran.out.splitlines()] == ["200", "403"], ran
 
 
@@ -257,21 +260,22 @@ def test_the_way_in_is_https_with_the_clusters_certificate(
     endpoints: Endpoints, paths: ClusterPaths
 ) -> None:
     with _browser() as browser:
-        answer = browser.get(_hub(endpoints), verify=str(paths.pki / "ca.crt"), timeout=10)
+        answer = browser.get(_hub(endpoints), verify=str(paths.pki / "ca.crt"), timeout=patient(10))
         assert answer.status_code == 200
         assert urlsplit(answer.url).scheme == "https"
         # The authorities of the world have not signed it.
         with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
-            browser.get(_hub(endpoints), timeout=10)
+            browser.get(_hub(endpoints), timeout=patient(10))
 
 
 def test_http_leads_to_https(endpoints: Endpoints) -> None:
+    """So that who types a name alone comes to the hub."""
     address = _hub(endpoints)
     with _browser() as browser:
         answer = browser.get(
             address.replace("https:", "http:") + "hub/login?next=%2F",
             allow_redirects=False,
-            timeout=10,
+            timeout=patient(10),
         )
     assert answer.status_code in {301, 308}
     assert answer.headers["Location"] == f"{address}hub/login?next=%2F"
@@ -284,7 +288,7 @@ def test_a_site_nobody_has_is_not_the_hub(endpoints: Endpoints, paths: ClusterPa
             _hub(endpoints),
             headers={"Host": "another.invalid"},
             verify=str(paths.pki / "ca.crt"),
-            timeout=10,
+            timeout=patient(10),
             allow_redirects=False,
         )
     assert answer.status_code in {404, 421}

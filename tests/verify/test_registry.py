@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.inventory import Inventory
 from support.kube import Kube
-from support.registry import Account, Image, Registry, accounts, address_of, with_file
+from support.registry import Account, Image, PullPort, Registry, accounts, address_of, with_file
 from support.waiting import until
 
 from armillary.paths import ClusterPaths
@@ -17,8 +17,6 @@ from armillary.tools.process import CommandError
 PROOF = "etc/armillary-proof"
 UNAUTHORIZED = 401
 REFUSED = {401, 403, 405}
-PULL_PORT = 5001
-"""ansible/roles/registry/defaults/main.yml"""
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +34,9 @@ def registry(
 
 
 @pytest.fixture(scope="module")
-def pull_port(
-    inventory: Inventory, paths: ClusterPaths, tmp_path_factory: pytest.TempPathFactory
-) -> Registry:
-    """The port that hosts pull from."""
-    name = address_of(inventory).rpartition(":")[0]
-    work = tmp_path_factory.mktemp("pull")
-    return Registry(f"{name}:{PULL_PORT}", paths.pki / "ca.crt", work)
+def pull_port(inventory: Inventory, paths: ClusterPaths) -> PullPort:
+    """The port that hosts pull from, asked by one of them."""
+    return PullPort.of(paths, inventory, inventory.of_role("worker")[0].name)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +95,7 @@ def test_an_image_pushed_now_runs_on_a_worker(
 
 
 def test_the_registry_gives_what_was_pushed(
-    pull_port: Registry,
+    pull_port: PullPort,
     registry: Registry,
     users: dict[str, Account],
     image: Image,
@@ -119,7 +113,7 @@ def test_nobody_without_a_password_gets_in(
     port: str, request: pytest.FixtureRequest, inventory: Inventory, users: dict[str, Account]
 ) -> None:
     """Not to look, not to read, not to write; and a wrong password is as good as none."""
-    there: Registry = request.getfixturevalue(port)
+    there: Registry | PullPort = request.getfixturevalue(port)
     debian = inventory.image("debian")
     repository, digest = debian.removeprefix(f"{address_of(inventory)}/").split("@")
     assert there.ask("GET", f"{repository}/manifests/{digest}", users["push"]).status_code == 200
@@ -136,11 +130,12 @@ def test_nobody_without_a_password_gets_in(
 
 
 def test_the_pull_account_cannot_push(
-    pull_port: Registry, registry: Registry, users: dict[str, Account], image: Image
+    pull_port: PullPort, registry: Registry, users: dict[str, Account], image: Image
 ) -> None:
     """It is on every host, so it must not be able to change what hosts run."""
     assert pull_port.ask("GET", "", users["pull"]).status_code == 200
-    for there in (registry, pull_port):
+    ports: tuple[Registry | PullPort, ...] = (registry, pull_port)
+    for there in ports:
         for method, path in (
             ("POST", "armillary/debian/blobs/uploads/"),
             ("PUT", "armillary/debian/manifests/bookworm"),
@@ -148,5 +143,5 @@ def test_the_pull_account_cannot_push(
         ):
             answer = there.ask(method, path, users["pull"])
             assert answer.status_code in REFUSED, f"{there.address}: {method} {path}"
-        with pytest.raises(CommandError):
-            there.push(users["pull"], image, "armillary-verify/forbidden")
+    with pytest.raises(CommandError):
+        registry.push(users["pull"], image, "armillary-verify/forbidden")

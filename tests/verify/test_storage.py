@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import HostOf
 from kubernetes.client.exceptions import ApiException
+from support.hosts import HostOf
 from support.inventory import Inventory
 from support.kube import NOT_FOUND, Kube
 from support.waiting import until

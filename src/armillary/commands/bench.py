@@ -19,8 +19,9 @@ def bench(*, cloud: str = "local", cold: bool = False, spawns: int = 20) -> int:
     The figures go to docs/reference/benchmarks.json and benchmarks.md.
 
     Args:
-        cloud: `local`, or `sandbox`: the OpenStack of `invoke sandbox up`.
-        cold: measure the first `up` with empty caches too, which takes half an hour more.
+        cloud: `local`, or `sandbox`: the OpenStack of `invoke sandbox up`; where there is none, only what needs none.
+        cold: measure the first `up` with empty caches too, which takes half an hour more; with `sandbox`, make the sandbox
+            anew.
         spawns: how many times a user's server is started.
 
     Returns:

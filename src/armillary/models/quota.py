@@ -76,10 +76,11 @@ def quota_needed(cluster: Cluster) -> Quota:
         security_groups=GROUPS,
         security_group_rules=GROUPS * DEFAULT_RULES + _rules(cluster, settings),
         load_balancers=int(balancer),
-        listeners=2 * balancer,
-        pools=2 * balancer,
-        members=(control_planes + workers) * balancer,
-        health_monitors=2 * balancer,
+        # For 80, 443 and the API; workers are behind two of them.
+        listeners=3 * balancer,
+        pools=3 * balancer,
+        members=(control_planes + 2 * workers) * balancer,
+        health_monitors=3 * balancer,
         containers=len(cluster.containers),
     )
 
@@ -87,7 +88,7 @@ def quota_needed(cluster: Cluster) -> Quota:
 def _rules(cluster: Cluster, settings: OpenStack) -> int:
     """Count the rules of terraform/openstack/compute/security.tf; a test compares the two."""
     balancer = settings.load_balancer == "octavia"
-    from_outside = (2 if balancer else 4) + (settings.access == "direct")
-    between_hosts = 7 + (settings.access == "bastion") + bool(cluster.shared)
+    from_outside = (2 if balancer else 5) + (settings.access == "direct")
+    between_hosts = 8 + (settings.access == "bastion") + bool(cluster.shared)
     of_pods = 2 if cluster.network.backend == "host-gw" else 1
-    return from_outside * len(settings.allow_from) + between_hosts + of_pods + 2 * balancer
+    return from_outside * len(settings.allow_from) + between_hosts + of_pods + 3 * balancer

@@ -1,7 +1,8 @@
 locals {
   listeners = local.balanced ? {
-    web = { port = 443, pool = "PROXYV2", role = "worker", member_port = 8443 }
-    api = { port = 7443, pool = "TCP", role = "control_plane", member_port = 6443 }
+    http = { port = 80, pool = "PROXYV2", role = "worker", member_port = 8080 }
+    web  = { port = 443, pool = "PROXYV2", role = "worker", member_port = 8443 }
+    api  = { port = 7443, pool = "TCP", role = "control_plane", member_port = 6443 }
   } : {}
 }
 

@@ -1,6 +1,7 @@
 locals {
-  # The registry, and, where no load balancer is, the hub and Kubernetes' API.
-  open_ports = concat([22, 5000], local.balanced ? [] : [443, 7443])
+  # The registry, and, where no load balancer is, the hub (from 80 browsers are sent to 443) and
+  # Kubernetes' API.
+  open_ports = concat([22, 5000], local.balanced ? [] : [80, 443, 7443])
 
   outside = {
     for rule in setproduct(local.open_ports, var.openstack.allow_from) :
@@ -20,6 +21,7 @@ locals {
     control_plane-api-from-hosts          = { to = "control_plane", port = 6443, from = "hosts" }
     control_plane-etcd-from-control_plane = { to = "control_plane", port = 2379, last = 2380, from = "control_plane" }
     kubernetes-kubelet-from-control_plane = { to = "kubernetes", port = 10250, from = "control_plane" }
+    worker-http-from-services             = { to = "worker", port = 8080, from = "services" }
     worker-ingress-from-services          = { to = "worker", port = 8443, from = "services" }
     services-hub-from-kubernetes          = { to = "services", port = 443, from = "kubernetes" }
     services-registry-from-kubernetes     = { to = "services", port = 5001, from = "kubernetes" }
@@ -41,6 +43,7 @@ locals {
 
   # Amphorae are Octavia's: no security group of ours has them, but they are in this network.
   balancer = local.balanced ? {
+    worker-http-from-amphorae       = { to = "worker", port = 8080, range = var.network.hosts }
     worker-ingress-from-amphorae    = { to = "worker", port = 8443, range = var.network.hosts }
     control_plane-api-from-amphorae = { to = "control_plane", port = 6443, range = var.network.hosts }
   } : {}
