@@ -52,6 +52,7 @@ def preflight(connection: Connection, cluster: Cluster, made: Mapping[str, int])
     """
     looks: dict[str, Callable[[], Iterable[Check]]] = {
         "quotas": lambda: _quotas(connection, cluster, made),
+        "images": lambda: _images(connection, cluster, made),
         **{
             name: lambda look=look: look(connection, cluster)  # type: ignore[misc]
             for name, look in LOOKS.items()
@@ -145,26 +146,37 @@ def _fitting(flavors: Iterable[Any], wanted: Any) -> str:
     return ", ".join(names) or "none that is large enough"
 
 
-def _image(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+def _images(connection: Connection, cluster: Cluster, made: Mapping[str, int]) -> Iterator[Check]:
     assert cluster.openstack is not None
-    name = cluster.openstack.image
-    images = list(connection.image.images(name=name))
-    active = [image for image in images if image.status == "active"]
-    if len(active) != 1:
+    new = len(cluster.expanded_hosts()) - made.get("instances", 0)
+    for name in [cluster.openstack.image]:
+        disk = min(flavor.disk.gib for flavor in cluster.flavors.values())
+        yield _image(connection, name, disk, new > 0)
+
+
+def _image(connection: Connection, name: str, disk: int, needed: bool) -> Check:
+    """Look for an image as terraform/openstack/compute does: the newest of the name; hosts that are there need none."""
+    found = [image for image in connection.image.images(name=name) if image.status == "active"]
+    if not found:
         others = sorted({i.name for i in connection.image.images() if "debian" in i.name.lower()})
-        yield Check(
-            name="image",
-            ok=False,
-            detail=f"{len(active)} usable images are called `{name}`, and there has to be one. "
+        return Check(
+            name=f"image {name}",
+            ok=not needed,
+            detail=f"The cloud has no usable image `{name}`. Hosts that are there stay as they are; none can be made. "
             f"Images of Debian: {', '.join(others) or 'none; upload one'}.",
         )
-        return
-    smallest = min(cluster.flavors.values(), key=lambda flavor: flavor.disk.gib)
-    yield Check(
-        name="image",
-        ok=(active[0].min_disk or 0) <= smallest.disk.gib,
-        detail=f"`{name}` needs a disk of {active[0].min_disk} GiB, and a flavour in cluster.yml "
-        f"wants {smallest.disk.gib} GiB. Want more disk.",
+    image = max(found, key=lambda each: each.created_at)
+    if (image.min_disk or 0) > disk:
+        return Check(
+            name=f"image {name}",
+            ok=False,
+            detail=f"`{name}` needs a disk of {image.min_disk} GiB, and a flavor in cluster.yml wants {disk} GiB. "
+            "Want more disk.",
+        )
+    return Check(
+        name=f"image {name}",
+        ok=True,
+        detail=f"The newest of {len(found)} of this name is taken: {image.id}, of {image.created_at}.",
     )
 
 
@@ -309,7 +321,6 @@ def _clock(connection: Connection, _: Cluster) -> Iterator[Check]:
 LOOKS: Mapping[str, Look] = {
     "services": _services,
     "flavors": _flavors,
-    "image": _image,
     "volume types": _volume_types,
     "availability zones": _zones,
     "networks": _networks,
