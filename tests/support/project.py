@@ -50,6 +50,10 @@ def flavor(name: str, cpus: int, memory_mib: int, disk_gib: int) -> dict[str, An
     return {"id": name, "name": name, "vcpus": cpus, "ram": memory_mib, "disk": disk_gib}
 
 
+class Headers(dict[str, str]):
+    """An answer that is headers alone."""
+
+
 class Project:
     """What there is; `answers` may be changed at any time.
 
@@ -104,7 +108,15 @@ class Project:
                 "images": [image("debian-12", "2026-11-01T00:00:00Z")],
                 "schema": "/v2/schemas/images",
             },
-            f"object/v1/AUTH_{PROJECT}": 204,
+            f"object/v1/AUTH_{PROJECT}": [],
+            "compute/v2.1/servers/detail": {"servers": []},
+            "compute/v2.1/os-server-groups": {"server_groups": []},
+            "network/v2.0/ports": {"ports": []},
+            "network/v2.0/routers": {"routers": []},
+            "network/v2.0/security-groups": {"security_groups": []},
+            "volume/v3/snapshots/detail": {"snapshots": []},
+            "volume/v3/volumes/detail": {"volumes": []},
+            "identity/v3/users/user/application_credentials": {"application_credentials": []},
             f"balancer/v2.0/lbaas/quotas/{PROJECT}": {
                 "quota": {
                     **{"load_balancer": 5, "listener": 10, "pool": 10},
@@ -116,6 +128,12 @@ class Project:
                 for kind in ("loadbalancers", "listeners", "pools", "healthmonitors")
             },
         }
+
+    def container(self, name: str, mark: str) -> None:
+        """Put a container into Swift."""
+        account = f"object/v1/AUTH_{PROJECT}"
+        self.answers[account].append({"name": name, "count": 3, "bytes": 4096})
+        self.answers[f"{account}/{name}"] = Headers(X_Container_Meta_Armillary_Cluster=mark)
 
     def limits(self, service: str, **values: int) -> None:
         """Set limits of Nova (`compute/v2.1`) or Cinder (`volume/v3`), by their own names."""
@@ -183,7 +201,8 @@ def played(project: Project) -> Iterator[str]:
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
-            self.wfile.write(text)
+            if self.command != "HEAD":
+                self.wfile.write(text)
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -197,6 +216,8 @@ def played(project: Project) -> Iterator[str]:
             found = project.answers.get(path, 404)
             if isinstance(found, int):
                 self._say(found)
+            elif isinstance(found, Headers):
+                self._say(204, **found)
             else:
                 self._say(200, found)
 
