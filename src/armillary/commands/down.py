@@ -10,7 +10,7 @@ from rich.console import Console
 
 from armillary import identity
 from armillary.clouds.contract import CloudError, Thing, things_of
-from armillary.commands.common import CommandFailed, load, locked
+from armillary.commands.common import CommandFailed, load, locked, selection
 from armillary.report.progress import Progress
 from armillary.stages.configure import Configure
 from armillary.stages.contract import Context, StageError
@@ -79,12 +79,14 @@ def down(
                 line.outcome = "changed"
         except (CloudError, CommandError, TerraformError, StageError, identity.WrongCloud) as error:
             raise CommandFailed(f"{error}\nTo go on: the same command again.") from error
+    chosen = selection(cloud, cluster)
     if with_data:
         console.print(f"\nCluster {name} and its data are gone.")
     else:
         console.print(
             f"\nCluster {name} is down. Its volumes, keys and passwords are kept: "
-            "`invoke up` brings them back, `invoke down --with-data` deletes them."
+            f"`{f'invoke up {chosen}'.rstrip()}` brings them back, "
+            f"`{f'invoke down {chosen}'.rstrip()} --with-data` deletes them."
         )
 
 
