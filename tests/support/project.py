@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import openstack
 import yaml
@@ -209,7 +210,8 @@ def played(project: Project) -> Iterator[str]:
             self._say(201, project.token(address), X_Subject_Token="token")
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0].strip("/")
+            path, _, query = self.path.partition("?")
+            path, asked = path.strip("/"), parse_qs(query)
             if path in VERSIONS:
                 self._say(200, _versions(path, address))
                 return
@@ -219,7 +221,7 @@ def played(project: Project) -> Iterator[str]:
             elif isinstance(found, Headers):
                 self._say(204, **found)
             else:
-                self._say(200, found)
+                self._say(200, _named(found, asked["name"][0]) if "name" in asked else found)
 
         do_HEAD = do_GET
 
@@ -233,6 +235,14 @@ def played(project: Project) -> Iterator[str]:
             yield f"{address}/identity/v3"
         finally:
             server.shutdown()
+
+
+def _named(answer: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the answer with those of a name alone in its list."""
+    return {
+        key: [each for each in value if each["name"] == name] if isinstance(value, list) else value
+        for key, value in answer.items()
+    }
 
 
 def _versions(path: str, address: str) -> dict[str, Any]:
