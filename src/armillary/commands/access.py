@@ -7,7 +7,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from armillary import secrets
-from armillary.commands.common import CommandFailed, load
+from armillary.commands.common import CommandFailed, load, selection
 from armillary.commands.up import show_access
 from armillary.stages.contract import Context
 from armillary.stages.provision import output
@@ -35,7 +35,7 @@ def show_urls(
     if as_json:
         console.print_json(context.paths.endpoints.read_text())
     else:
-        show_access(console, context)
+        show_access(console, context, selection(cloud, cluster))
 
 
 def password(user: str, *, cloud: str = "local", cluster: str | None = None) -> str:

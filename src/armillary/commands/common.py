@@ -18,7 +18,17 @@ from armillary.paths import ROOT, ClusterPaths
 from armillary.report.checks import GOOD, UNTOLD, WRONG
 from armillary.stages.contract import Context
 
-__all__ = ["GOOD", "UNTOLD", "WRONG", "CommandFailed", "applied", "config_file", "load", "locked"]
+__all__ = [
+    "GOOD",
+    "UNTOLD",
+    "WRONG",
+    "CommandFailed",
+    "applied",
+    "config_file",
+    "load",
+    "locked",
+    "selection",
+]
 INVENTORIES = ROOT / "inventories"
 
 
@@ -51,6 +61,13 @@ def config_file(cloud: str, cluster: str | None) -> Path:
             "`--cluster` takes one of them, or the path of a cluster.yml."
         )
     return path
+
+
+def selection(cloud: str, cluster: str | None) -> str:
+    """Return the options with which a command means this cluster again; empty where none are needed."""
+    if cluster:
+        return f"--cluster {cluster}"
+    return "" if cloud == "local" else f"--cloud {cloud}"
 
 
 def load(

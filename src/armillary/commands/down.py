@@ -10,7 +10,7 @@ from rich.console import Console
 
 from armillary import identity
 from armillary.clouds.contract import CloudError, Thing, things_of
-from armillary.commands.common import CommandFailed, load, locked
+from armillary.commands.common import CommandFailed, load, locked, selection
 from armillary.report.progress import Progress
 from armillary.stages.configure import Configure
 from armillary.stages.contract import Context, StageError
@@ -79,12 +79,14 @@ def down(
                 line.outcome = "changed"
         except (CloudError, CommandError, TerraformError, StageError, identity.WrongCloud) as error:
             raise CommandFailed(f"{error}\nTo go on: the same command again.") from error
+    chosen = selection(cloud, cluster)
     if with_data:
         console.print(f"\nCluster {name} and its data are gone.")
     else:
         console.print(
             f"\nCluster {name} is down. Its volumes, keys and passwords are kept: "
-            "`invoke up` brings them back, `invoke down --with-data` deletes them."
+            f"`{f'invoke up {chosen}'.rstrip()}` brings them back, "
+            f"`{f'invoke down {chosen}'.rstrip()} --with-data` deletes them."
         )
 
 
@@ -125,9 +127,24 @@ def _confirm(
 ) -> None:
     name = context.cluster.name
     console.print("This deletes for good:")
-    for volume, facts in sorted(known_volumes(context).items()):
-        console.print(f"    volume {volume} ({facts['size_gib']} GiB)")
-    console.print(f"    keys and passwords in {context.paths.root}")
+    for line in _lost(context):
+        console.print(f"    {line}", soft_wrap=True)
     typed = yes_lose if yes_lose is not None else ask(f"Type the cluster's name ({name}): ")
     if typed.strip() != name:
         raise CommandFailed(f"`{typed.strip()}` is not `{name}`: nothing was touched.")
+
+
+def _lost(context: Context) -> list[str]:
+    """Return what goes with the data, a line each; what the cloud alone knows of is asked of it, if it answers.
+
+    Where it does not, nothing is deleted: the next step is to wake it.
+    """
+    name, backup = context.cluster.name, context.cluster.backup
+    volumes = sorted(known_volumes(context).items())
+    lines = [f"volume {volume} ({facts['size_gib']} GiB)" for volume, facts in volumes]
+    told = {f"{name}-{volume}" for volume, _ in volumes}
+    for each in _things(context, lasting=True) if context.cloud.ready() else []:
+        if each.lasting and each.name not in told:
+            holds = backup is not None and each.name == f"{name}-{backup.container}"
+            lines.append(f"{each.kind} {each.name}{' and every backup in it' if holds else ''}")
+    return [*lines, f"keys and passwords in {context.paths.root}"]

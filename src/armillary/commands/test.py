@@ -11,8 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from armillary.commands.common import GOOD, UNTOLD, WRONG, CommandFailed, load
+from armillary.commands.common import GOOD, UNTOLD, WRONG, CommandFailed, load, selection
 from armillary.paths import ROOT
+from armillary.report.checks import ANSWERS
 from armillary.tools.process import run
 
 HOUR = 3600.0
@@ -49,16 +50,19 @@ def test(
     if unit or not verify:
         suites["unit"] = ["tests/unit", "tests/contract", "-m", "not slow"]
     context = load(cloud, cluster)
-    code = GOOD
+    code, left_out = GOOD, ""
     if verify or not unit:
         if context.paths.endpoints.exists():
             suites["verify"] = ["tests/verify", f"--cluster={context.config}"]
         else:
-            console.print(
+            made = f"uv run invoke up {selection(cloud, cluster)}".rstrip()
+            left_out = (
                 f"No cluster {context.cluster.name} is up, so tests/verify is left out; "
-                "`uv run invoke up` makes one."
+                f"`{made}` makes one."
             )
             code = UNTOLD if verify else GOOD
+    if left_out and not as_json:
+        console.print(left_out)
     results: dict[str, Any] = {}
     for name, arguments in suites.items():
         if select:
@@ -67,7 +71,10 @@ def test(
         if not passed:
             code = WRONG
     if as_json:
-        console.print_json(json.dumps({"ok": code == GOOD, "suites": results}))
+        found = {"ok": ANSWERS[code], "suites": results} | (
+            {"left_out": left_out} if left_out else {}
+        )
+        console.print_json(json.dumps(found))
     return code
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from armillary.commands.common import CommandFailed, load, locked
+from armillary.commands.common import CommandFailed, load, locked, selection
 from armillary.files import write
 from armillary.models.endpoints import Endpoints
 from armillary.models.report import StageReport
@@ -70,7 +70,7 @@ def up(
             f"--tags: no role is called {', '.join(sorted(strange))}. Roles: {', '.join(roles())}."
         )
     stages = [stage for stage in STAGES if not (tags and stage.name == "verify")]
-    again = f"uv run invoke up {_selection(cloud, cluster)}".rstrip()
+    again = f"uv run invoke up {selection(cloud, cluster)}".rstrip()
     progress = Progress(console, f"Cluster {context.cluster.name} on cloud {context.cluster.cloud}")
     context.say = progress.say
     preflight = STAGES[0]
@@ -92,7 +92,7 @@ def up(
             f"\nOnly {', '.join(sorted(context.tags))} ran. `{again}` makes all of the cluster."
         )
         return
-    _finish(console, context, progress.lines)
+    _finish(console, context, progress.lines, selection(cloud, cluster))
 
 
 def _provisioned(context: Context) -> None:
@@ -150,21 +150,27 @@ def _apply(stage: Stage, context: Context, line: Line, again: str) -> None:
             )
 
 
-def _finish(console: Console, context: Context, lines: Sequence[Line]) -> None:
+def _finish(console: Console, context: Context, lines: Sequence[Line], chosen: str) -> None:
     spent = duration(sum(line.seconds for line in lines))
     if all(line.outcome == "unchanged" for line in lines):
         console.print(f"\n[green]Nothing to change[/]: all of it is as cluster.yml says ({spent}).")
     else:
         console.print(f"\n[green]Cluster {context.cluster.name} is up[/] ({spent}).")
-    show_access(console, context)
+    show_access(console, context, chosen)
 
 
 WIDE = 250
 
 
-def show_access(console: Console, context: Context) -> None:
-    """Print where a cluster is reached, in lines that are never folded: they are there to be copied."""
-    wide(console).print(_access_table(context))
+def show_access(console: Console, context: Context, chosen: str) -> None:
+    """Print where a cluster is reached, in lines that are never folded: they are there to be copied.
+
+    Args:
+        console: where to print.
+        context: the cluster.
+        chosen: the options that mean it (`selection`).
+    """
+    wide(console).print(_access_table(context, chosen))
 
 
 def wide(console: Console) -> Console:
@@ -174,7 +180,7 @@ def wide(console: Console) -> Console:
     )
 
 
-def _access_table(context: Context) -> Table:
+def _access_table(context: Context, chosen: str) -> Table:
     """Return where the cluster is reached, how to log in, and what to type next."""
     found = Endpoints.model_validate_json(context.paths.endpoints.read_text())
     table = Table(show_header=True, header_style="bold", box=None, padding=(0, 2))
@@ -182,16 +188,17 @@ def _access_table(context: Context) -> Table:
         table.add_column(column, overflow="fold")
     for endpoint in found.endpoints:
         table.add_row(endpoint.description, endpoint.url, endpoint.login or "")
-    table.add_row("Passwords", "uv run invoke password USER", "")
+    table.add_row("Passwords", _command("password USER", chosen), "")
     table.add_row("Kubernetes", f"export KUBECONFIG={context.paths.kubeconfig}", "")
     table.add_row("CA certificate", str(context.paths.pki / "ca.crt"), "")
-    table.add_row("Next", "uv run invoke test   proves that all of it works", "")
-    table.add_row("", "uv run invoke status   what runs, and what is wrong", "")
-    table.add_row("", "uv run invoke down   takes it down and keeps the data", "")
+    for what, command, does in (
+        ("Next", "test", "proves that all of it works"),
+        ("", "status", "what runs, and what is wrong"),
+        ("", "down", "takes it down and keeps the data"),
+    ):
+        table.add_row(what, f"{_command(command, chosen)}   {does}", "")
     return table
 
 
-def _selection(cloud: str, cluster: str | None) -> str:
-    if cluster:
-        return f"--cluster {cluster}"
-    return "" if cloud == "local" else f"--cloud {cloud}"
+def _command(words: str, chosen: str) -> str:
+    return f"uv run invoke {words} {chosen}".rstrip()

@@ -43,7 +43,7 @@ class Quota:
 def quota_needed(cluster: Cluster) -> Quota:
     """Return what the whole cluster takes, as if nothing of it were there yet.
 
-    Cores and memory are those of cluster.yml: the cloud's flavors may have more, and then take more.
+    Cores and memory are those of cluster.yml: the cloud's flavors may have more, and then take more, which the preflight counts.
 
     Raises:
         ValueError: the cluster's cloud is not OpenStack.

@@ -77,7 +77,8 @@ class OpenStack:
             for thing in made
             if thing.kind == "volume"
         ]
-        return preflight(connection, cluster, objects.taken(made)) + stuck
+        mark = self.mark(self.paths)
+        return preflight(connection, cluster, objects.taken(made), mark) + stuck
 
     def prepare(self, say: Say) -> bool:
         """Install what images and binaries are built with."""

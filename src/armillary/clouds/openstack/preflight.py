@@ -15,6 +15,7 @@ from keystoneauth1 import exceptions as keystone
 from openstack.connection import Connection
 from openstack.exceptions import SDKException
 
+from armillary.clouds.openstack.objects import mark_of
 from armillary.models.cluster import Cluster
 from armillary.models.quota import quota_needed
 from armillary.models.report import Check
@@ -42,16 +43,22 @@ class Room:
 Look = Callable[[Connection, Cluster], Iterable[Check]]
 
 
-def preflight(connection: Connection, cluster: Cluster, made: Mapping[str, int]) -> list[Check]:
+def preflight(
+    connection: Connection, cluster: Cluster, made: Mapping[str, int], mark: str | None = None
+) -> list[Check]:
     """Return what was looked at; `ok` is False for what is missing, None for what could not be told.
 
     Args:
         connection: signed in.
         cluster: what is wanted.
         made: how much of each quota the cluster takes already, by the names of models/quota.py.
+        mark: the cluster's UUID; None when nothing of it is made yet.
     """
     looks: dict[str, Callable[[], Iterable[Check]]] = {
         "quotas": lambda: _quotas(connection, cluster, made),
+        "quotas of load balancers": lambda: _balancer_quotas(connection, cluster, made),
+        "images": lambda: _images(connection, cluster, made),
+        "floating IPs": lambda: _floating_ips(connection, cluster, mark),
         **{
             name: lambda look=look: look(connection, cluster)  # type: ignore[misc]
             for name, look in LOOKS.items()
@@ -80,6 +87,8 @@ def rooms(connection: Connection) -> dict[str, Room]:
         "cores": Room(compute.total_cores, compute.total_cores_used),
         "ram": Room(compute.total_ram, compute.total_ram_used),
         "server_groups": Room(compute.server_groups, compute.server_groups_used),
+        # Of each group.
+        "server_group_members": Room(compute.server_group_members, 0),
         "volumes": Room(volumes.max_total_volumes, volumes.total_volumes_used),
         "gigabytes": Room(volumes.max_total_volume_gigabytes, volumes.total_gigabytes_used),
     }
@@ -94,18 +103,56 @@ def rooms(connection: Connection) -> dict[str, Room]:
 
 def _quotas(connection: Connection, cluster: Cluster, made: Mapping[str, int]) -> Iterator[Check]:
     found = rooms(connection)
-    for name, total in asdict(quota_needed(cluster)).items():
-        if name not in found:
-            continue
-        wanted = max(0, total - made.get(name, 0))
-        free = found[name].free
-        words = name.replace("_", " ")
-        yield Check(
-            name=f"quota {words}",
-            ok=free is None or wanted <= free,
-            detail=f"{wanted} wanted, {free} free of {found[name].limit}. Ask for a quota of "
-            f"{found[name].used + wanted} {words}, free some, or make the cluster smaller.",
-        )
+    needed = {**asdict(quota_needed(cluster)), **_sizes(connection, cluster)}
+    for name in found.keys() & needed.keys():
+        yield _quota(name, needed[name], made.get(name, 0), found[name])
+
+
+def _sizes(connection: Connection, cluster: Cluster) -> dict[str, int]:
+    """Return the cores and memory of the cloud's flavors, which may have more than is wanted of them."""
+    there = {flavor.name: flavor for flavor in connection.compute.flavors()}
+    cores, ram = 0, 0
+    for host in cluster.expanded_hosts():
+        flavor = there.get(host.flavor.name)
+        cores += flavor.vcpus if flavor else host.flavor.cpus
+        ram += flavor.ram if flavor else host.flavor.memory.mib
+    return {"cores": cores, "ram": ram}
+
+
+def _quota(name: str, total: int, made: int, room: Room) -> Check:
+    wanted, words = max(0, total - made), name.replace("_", " ")
+    return Check(
+        name=f"quota {words}",
+        ok=room.free is None or wanted <= room.free,
+        detail=f"{wanted} wanted, {room.free} free of {room.limit}. Ask for a quota of "
+        f"{room.used + wanted} {words}, free some, or make the cluster smaller.",
+    )
+
+
+def _balancer_quotas(
+    connection: Connection, cluster: Cluster, made: Mapping[str, int]
+) -> Iterator[Check]:
+    assert cluster.openstack is not None
+    if cluster.openstack.load_balancer != "octavia" or not connection.has_service("load-balancer"):
+        return
+    octavia, needed = connection.load_balancer, asdict(quota_needed(cluster))
+    limits = octavia.get_quota(str(connection.current_project_id))
+    pools = list(octavia.pools())
+    # Octavia does not say how much is used.
+    used = {
+        "load_balancers": len(list(octavia.load_balancers())),
+        "listeners": len(list(octavia.listeners())),
+        "pools": len(pools),
+        "members": sum(len(pool.members or ()) for pool in pools),
+        "health_monitors": len(list(octavia.health_monitors())),
+    }
+    there = made.get("load_balancers", 0)
+    for name, taken in used.items():
+        limit = getattr(limits, name)
+        # All hosts but the services host are members.
+        own = max(0, made.get("instances", 0) - 1) if name == "members" else needed[name]
+        room = Room(UNLIMITED if limit is None else limit, taken)
+        yield _quota(name, needed[name], own * bool(there), room)
 
 
 def _flavors(connection: Connection, cluster: Cluster) -> Iterator[Check]:
@@ -145,26 +192,37 @@ def _fitting(flavors: Iterable[Any], wanted: Any) -> str:
     return ", ".join(names) or "none that is large enough"
 
 
-def _image(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+def _images(connection: Connection, cluster: Cluster, made: Mapping[str, int]) -> Iterator[Check]:
     assert cluster.openstack is not None
-    name = cluster.openstack.image
-    images = list(connection.image.images(name=name))
-    active = [image for image in images if image.status == "active"]
-    if len(active) != 1:
+    new = len(cluster.expanded_hosts()) - made.get("instances", 0)
+    for name in [cluster.openstack.image]:
+        disk = min(flavor.disk.gib for flavor in cluster.flavors.values())
+        yield _image(connection, name, disk, new > 0)
+
+
+def _image(connection: Connection, name: str, disk: int, needed: bool) -> Check:
+    """Look for an image as terraform/openstack/compute does: the newest of the name; hosts that are there need none."""
+    found = [image for image in connection.image.images(name=name) if image.status == "active"]
+    if not found:
         others = sorted({i.name for i in connection.image.images() if "debian" in i.name.lower()})
-        yield Check(
-            name="image",
-            ok=False,
-            detail=f"{len(active)} usable images are called `{name}`, and there has to be one. "
+        return Check(
+            name=f"image {name}",
+            ok=not needed,
+            detail=f"The cloud has no usable image `{name}`. Hosts that are there stay as they are; none can be made. "
             f"Images of Debian: {', '.join(others) or 'none; upload one'}.",
         )
-        return
-    smallest = min(cluster.flavors.values(), key=lambda flavor: flavor.disk.gib)
-    yield Check(
-        name="image",
-        ok=(active[0].min_disk or 0) <= smallest.disk.gib,
-        detail=f"`{name}` needs a disk of {active[0].min_disk} GiB, and a flavour in cluster.yml "
-        f"wants {smallest.disk.gib} GiB. Want more disk.",
+    image = max(found, key=lambda each: each.created_at)
+    if (image.min_disk or 0) > disk:
+        return Check(
+            name=f"image {name}",
+            ok=False,
+            detail=f"`{name}` needs a disk of {image.min_disk} GiB, and a flavor in cluster.yml wants {disk} GiB. "
+            "Want more disk.",
+        )
+    return Check(
+        name=f"image {name}",
+        ok=True,
+        detail=f"The newest of {len(found)} of this name is taken: {image.id}, of {image.created_at}.",
     )
 
 
@@ -196,7 +254,7 @@ def _zones(connection: Connection, cluster: Cluster) -> Iterator[Check]:
             continue
         there = sorted(zone.name for zone in ask.availability_zones())
         yield Check(
-            name=name,
+            name=f"{name} {wanted}",
             ok=wanted in there,
             detail=f"The cloud has no {name} `{wanted}`. It has: {', '.join(there)}.",
         )
@@ -233,23 +291,22 @@ def _networks(connection: Connection, cluster: Cluster) -> Iterator[Check]:
     )
 
 
-def _floating_ips(connection: Connection, cluster: Cluster) -> Iterator[Check]:
+def _floating_ips(connection: Connection, cluster: Cluster, mark: str | None) -> Iterator[Check]:
     given = {host: ip for host, ip in cluster.floating_ips().items() if ip != "new"}
     for host, address in given.items():
         found = connection.network.find_ip(address)
         taken = found is not None and found.port_id is not None
         yield Check(
             name=f"floating IP {address}",
-            ok=found is not None and not (taken and not _ours(connection, found, cluster)),
+            ok=found is not None and not (taken and not _ours(connection, found, mark)),
             detail=f"{address}, wanted for {host}, "
             + ("serves another host." if taken else "is no floating IP of this project.")
             + " `openstack floating ip list` shows those there are.",
         )
 
 
-def _ours(connection: Connection, address: Any, cluster: Cluster) -> bool:
-    port = connection.network.get_port(address.port_id)
-    return str(port.name).startswith(f"{cluster.name}-")
+def _ours(connection: Connection, address: Any, mark: str | None) -> bool:
+    return mark is not None and mark_of(connection.network.get_port(address.port_id)) == mark
 
 
 def _server_groups(connection: Connection, cluster: Cluster) -> Iterator[Check]:
@@ -309,11 +366,9 @@ def _clock(connection: Connection, _: Cluster) -> Iterator[Check]:
 LOOKS: Mapping[str, Look] = {
     "services": _services,
     "flavors": _flavors,
-    "image": _image,
     "volume types": _volume_types,
     "availability zones": _zones,
     "networks": _networks,
-    "floating IPs": _floating_ips,
     "server group policy": _server_groups,
     "object store": _object_store,
     "clock": _clock,
