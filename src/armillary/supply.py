@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,7 +74,7 @@ class Supply:
             return True
         if self.remembered.exists():
             return self.remembered.read_text().strip() == "mirror"
-        return all(check.ok for check in self._ask(platform=True))
+        return all(check.ok for check in self._places)
 
     def plan(self) -> list[str]:
         """Return, in lines a person reads, what is not in the cache yet."""
@@ -102,9 +102,30 @@ class Supply:
             lines.append(f"copy image {one.reference}")
         return lines
 
+    def choice(self) -> list[Check]:
+        """Tell what `auto` comes to, and why; nothing where cluster.yml says it."""
+        if self.wanted.source != "auto" or self.bundled:
+            return []
+        source = "mirror" if self.mirrors else "build"
+        if self.remembered.exists():
+            why = "so it was when the cluster was made"
+        elif self.mirrors:
+            why = "all places of the platform's projects answer"
+        else:
+            silent = [f"{one.name}: {one.detail}" for one in self._places if not one.ok]
+            why = "\n".join(["not all places of the platform's projects answer", *silent])
+        return [Check(name="images.source: auto", ok=True, note=f"{source}: {why}")]
+
     def checks(self) -> list[Check]:
-        """Tell whether the registries and places answer that something is to be copied from."""
-        return self._ask(platform=self.mirrors) if self._copied() or self.mirrors else []
+        """Tell what `auto` comes to, and whether the registries and places answer that something is to be copied from."""
+        places = self._places if self.mirrors else []
+        asked = {check.name for check in places}
+        further = {
+            one.registry: one.reference
+            for one in (mirrored.further(each, every_platform=False) for each in self.wanted.mirror)
+            if _registry(one.registry) not in asked
+        }
+        return [*self.choice(), *places, *_ask(further, {})]
 
     def remember(self) -> None:
         """Keep to what `auto` came to."""
@@ -194,25 +215,32 @@ class Supply:
     def _place(self, url: str) -> str:
         return binaries.placed(url, self.wanted.downloads)
 
-    def _ask(self, *, platform: bool) -> list[Check]:
-        """Ask each registry for an image, and each place for a file; all at once."""
+    @cached_property
+    def _places(self) -> list[Check]:
+        """Whether the registries and places answer that the platform's own pieces can be had from."""
         images, artifacts = read_manifests(self.root)
-        references = {
-            mirrored.further(one, every_platform=False).registry: one for one in self.wanted.mirror
-        }
+        references: dict[str, str] = {}
         files: dict[str, str] = {}
-        if platform:
-            for image in images.images:
-                if image.upstream:
-                    references[image.upstream.partition("/")[0]] = f"{image.upstream}:{image.tag}"
-            for artifact in artifacts.artifacts:
-                for url in map(self._place, binaries.urls(artifact)):
-                    files.setdefault(url.split("/")[2], url)
-        with ThreadPoolExecutor(max(1, len(references) + len(files))) as pool:
-            return [
-                *pool.map(lambda item: _ask_registry(*item), references.items()),
-                *pool.map(lambda item: _ask_place(*item), files.items()),
-            ]
+        for image in images.images:
+            if image.upstream:
+                references[image.upstream.partition("/")[0]] = f"{image.upstream}:{image.tag}"
+        for artifact in artifacts.artifacts:
+            for url in map(self._place, binaries.urls(artifact)):
+                files.setdefault(url.split("/")[2], url)
+        return _ask(references, files)
+
+
+def _ask(references: Mapping[str, str], files: Mapping[str, str]) -> list[Check]:
+    """Ask each registry for an image, and each place for a file; all at once."""
+    with ThreadPoolExecutor(max(1, len(references) + len(files))) as pool:
+        return [
+            *pool.map(lambda item: _ask_registry(*item), references.items()),
+            *pool.map(lambda item: _ask_place(*item), files.items()),
+        ]
+
+
+def _registry(name: str) -> str:
+    return f"registry {name}"
 
 
 def _ask_registry(name: str, reference: str) -> Check:
@@ -224,9 +252,9 @@ def _ask_registry(name: str, reference: str) -> Check:
     except CommandMissing as error:
         wrong = f"    {error}"
     return Check(
-        name=f"registry {name}",
+        name=_registry(name),
         ok=not wrong,
-        detail=f"An image is to be copied from there, and {reference} cannot be read:\n{wrong}",
+        detail=f"{reference} cannot be read:\n{wrong}",
     )
 
 
@@ -235,5 +263,5 @@ def _ask_place(name: str, url: str) -> Check:
     return Check(
         name=f"downloads from {name}",
         ok=not wrong,
-        detail=f"Binaries are to be taken from there, and {url} cannot be read: {wrong}",
+        detail=f"{url} cannot be read: {wrong}",
     )

@@ -40,11 +40,13 @@ class Server:
     def ca(self) -> Path:
         return self.folder / "certificate.pem"
 
-    def authfile(self, password: str = "secret") -> Path:
-        path = self.folder / f"auth-{password}.json"
+    def authfile(self, password: str = "secret", *, address: str | None = None) -> Path:
+        """Return a file with which skopeo is the registry's user, there or where `address` says."""
+        address = address or self.address
+        path = self.folder / f"auth-{password}-{address.rpartition(':')[2]}.json"
         word = base64.b64encode(f"push:{password}".encode()).decode()
         path.touch(mode=0o600)
-        path.write_text(json.dumps({"auths": {self.address: {"auth": word}}}))
+        path.write_text(json.dumps({"auths": {address: {"auth": word}}}))
         return path
 
     def requests(self) -> list[str]:

@@ -26,18 +26,20 @@ from support.registry_server import Server, serve
 
 LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+HANDED_ON = ("Accept", "Authorization")
+HANDED_BACK = ("Content-Type", "Docker-Content-Digest", "WWW-Authenticate")
 CUT = 0
 """In place of a status: half of the file, and no more."""
 
 
 @dataclass
 class Downloads:
-    """Files over https."""
+    """Files over https, and below /v2/ what a registry says."""
 
     folder: Path
     address: str = ""
     asked: list[str] = field(default_factory=list)
-    """The path of each request for a file so far."""
+    """The path of each request for a file or a manifest so far."""
     faults: dict[str, list[int]] = field(default_factory=dict)
     """Path: what the next requests for it are answered with, statuses or `CUT`."""
 
@@ -82,7 +84,7 @@ class Downloads:
 
 @dataclass
 class Upstream:
-    """What stands for all registries and places."""
+    """What stands for all registries and places; `downloads` answers for the registry too, with faults as asked."""
 
     registry: Server
     downloads: Downloads
@@ -189,7 +191,7 @@ def play(folder: Path, registries: Sequence[str]) -> Iterator[Upstream]:
     settings = folder / "settings"
     with (
         serve(folder / "registry") as registry,
-        _downloads(folder / "downloads", folder / "registry") as downloads,
+        _downloads(folder / "downloads", registry) as downloads,
     ):
         lines = [
             f'[[registry]]\nprefix = "{one}"\nlocation = "{registry.address}"\n'
@@ -204,7 +206,7 @@ def play(folder: Path, registries: Sequence[str]) -> Iterator[Upstream]:
 
 
 @contextmanager
-def _downloads(folder: Path, identity: Path) -> Iterator[Downloads]:
+def _downloads(folder: Path, registry: Server) -> Iterator[Downloads]:
     found = Downloads(folder)
 
     class Handler(SimpleHTTPRequestHandler):
@@ -215,11 +217,18 @@ def _downloads(folder: Path, identity: Path) -> Iterator[Downloads]:
             found.asked.append(self.path)
             fault = next(iter(found.faults.get(self.path, [])), None)
             if fault is None:
-                super().do_GET()
+                if self.path.startswith("/v2/"):
+                    self._hand_on()
+                else:
+                    super().do_GET()
                 return
             found.faults[self.path].pop(0)
             if fault != CUT:
-                self.send_error(fault)
+                self.send_response(fault)
+                # skopeo waits by itself after 429, as long as it is told to.
+                self.send_header("Retry-After", "0")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
                 return
             content = Path(self.translate_path(self.path)).read_bytes()
             self.send_response(200)
@@ -228,12 +237,31 @@ def _downloads(folder: Path, identity: Path) -> Iterator[Downloads]:
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
 
+        def _hand_on(self) -> None:
+            """Say what the registry says."""
+            kept = {name: ", ".join(self.headers.get_all(name, [])) for name in HANDED_ON}
+            with requests.Session() as session:
+                session.trust_env = False
+                answer = session.get(
+                    f"https://{registry.address}{self.path}",
+                    headers=kept,
+                    verify=str(registry.ca),
+                    timeout=30,
+                )
+            self.send_response(answer.status_code)
+            for name in HANDED_BACK:
+                if name in answer.headers:
+                    self.send_header(name, answer.headers[name])
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
         def log_message(self, *_: Any) -> None:
             """Say nothing: tests look at `asked`."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(identity / "certificate.pem", identity / "key.pem")
+    context.load_cert_chain(registry.folder / "certificate.pem", registry.folder / "key.pem")
     server.socket = context.wrap_socket(server.socket, server_side=True)
     found.address = f"127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -123,6 +123,7 @@ def test_tags_hold_the_versions_of_the_artifacts(root: Path) -> None:
         ("{tool: [tool]}", "{tool: [tolo]}", "has no binary 'tolo', but tool, helper"),
         ("{tool: [tool]}", "{tool: []}", "images.2.binaries.tool"),
         ('tag: "1"', 'tag: "1", tags: []', "images.1.tags: Extra inputs"),
+        ('tag: "1"', 'tag: "1", upstream: quay.io/x', "`upstream` is for images whose tag holds"),
         ("armillary/middle, tag: \"1\"", "armillary/system, tag: bookworm", "would both be"),
         ("images:", "images: [", "is no YAML"),
     ],

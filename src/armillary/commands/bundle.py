@@ -39,11 +39,11 @@ def bundle(
     progress = Progress(console, f"Bundle for cluster {context.cluster.name}")
     context.say = progress.say
     steps = [
-        ("artifacts", "Build binaries and images", 0.0),
+        (Artifacts.name, Artifacts.title, Artifacts().foreseen(context)),
         ("pack", "Fetch the rest and write it", 90.0),
     ]
     with progress.run(steps):
-        with progress.stage("artifacts") as line:
+        with progress.stage(Artifacts.name) as line:
             try:
                 builder.install(context.say)
                 line.outcome = "changed" if Artifacts().apply(context) else "unchanged"

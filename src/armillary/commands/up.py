@@ -81,12 +81,15 @@ def up(
     with progress.run(expectations):
         with progress.stage(preflight.name) as line:
             _apply(preflight, context, line, again)
+        progress.expect(Artifacts.name, Artifacts().foreseen(context))
         with locked(context.paths):
             for stage in stages[1:]:
                 with progress.stage(stage.name) as line:
                     _apply(stage, context, line, again)
                 if stage.name == "provision":
                     _provisioned(context)
+                if stage.name == Artifacts.name:
+                    context.supply.remember()
     if tags:
         console.print(
             f"\nOnly {', '.join(sorted(context.tags))} ran. `{again}` makes all of the cluster."

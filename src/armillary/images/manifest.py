@@ -42,7 +42,7 @@ class Image(BaseModel):
     upstream: (
         Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+$")] | None
     ) = None
-    """Registry and path of its project's own; its tag is the same."""
+    """Registry and path of its project's own; its tag is the same, and holds the version of what is built here."""
 
     @property
     def reference(self) -> str:
@@ -141,9 +141,17 @@ def _tag(path: Path, entry: Image, artifacts: Artifacts) -> str:
                 )
         versions[name] = artifact.version
     try:
-        return entry.tag.format(**versions)
+        tag = entry.tag.format(**versions)
     except (KeyError, IndexError, ValueError) as error:
         raise ManifestError(
             f"{path}: {entry.name}: tag {entry.tag!r} may hold the name of an artifact under "
             f"`binaries` in braces ({', '.join(versions) or 'it has none'}), and nothing else."
         ) from error
+    if entry.upstream and tag == entry.tag:
+        # Else a change of `images.source` would put another version under the same tag into a cluster that runs.
+        raise ManifestError(
+            f"{path}: {entry.name}: `upstream` is for images whose tag holds the version of what is "
+            f"in them, such as {{{next(iter(versions), 'artifact')}}}; {tag!r} says nothing of it. "
+            "Write such a tag, or take `upstream` out."
+        )
+    return tag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -47,8 +48,11 @@ class Upstream:
 
     @property
     def folder(self) -> str:
-        """Return the name of its directory in the cache."""
-        return re.sub("[^a-z0-9._-]+", "-", self.name.lower())
+        """Return the name of its directory in the cache, which no other image has."""
+        plain = re.sub("[^a-z0-9._-]+", "-", self.name.lower())
+        if plain == self.name:
+            return plain
+        return f"{plain}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
     @property
     def pinned(self) -> str | None:
@@ -129,12 +133,8 @@ def _tried(image: Upstream, do: Callable[[], Result], progress: Progress) -> Res
                 image.name, str(error), f"Run `apt-get install {error.program}`, then again."
             ) from error
         except (CommandError, CommandTimeout) as error:
-            said = error.completed.stderr
-            if (
-                attempt == skopeo.ATTEMPTS
-                or not skopeo.PASSING.search(said)
-                or LIMITED.search(said)
-            ):
+            # What has had enough requests (`LIMITED`) is not among what passes.
+            if attempt == skopeo.ATTEMPTS or not skopeo.PASSING.search(error.completed.stderr):
                 raise _failed(image, error) from error
             progress(
                 f"{image.name}: {image.registry} failed ({attempt} of {skopeo.ATTEMPTS}), trying again"

@@ -15,6 +15,7 @@ class Check(Part):
     name: str
     ok: bool | None = Field(description="None: it could not be told.")
     detail: str = Field(default="", description="What is wrong, and why.")
+    note: str = Field(default="", description="What is worth knowing though nothing is wrong.")
     since: datetime | None = Field(default=None, description="Since when it is so.")
     seconds: float | None = Field(default=None, description="How long looking took.")
 

@@ -47,18 +47,18 @@ def show(
 
 
 def table(checks: Sequence[Check], *, since: bool = True) -> Table:
-    """Return one line a check, with what is wrong where something is.
+    """Return one line a check, with what is wrong where something is, or else what is worth knowing.
 
     Args:
         checks: what was looked at.
         since: whether there is a column for since when.
     """
     found = Table(box=None, padding=(0, 2), header_style="bold")
-    for column in ("", "Part", *(["Since"] if since else []), "What is wrong"):
+    for column in ("", "Part", *(["Since"] if since else []), "What is wrong, or worth knowing"):
         found.add_column(column, overflow="fold")
     for check in checks:
         mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]?[/]"}[check.ok]
         when = f"{check.since:%Y-%m-%d %H:%M}" if check.since else ""
-        detail = "" if check.ok else check.detail
+        detail = check.note if check.ok else check.detail
         found.add_row(mark, check.name, *([when] if since else []), detail)
     return found

@@ -58,6 +58,10 @@ class Progress:
             yield self
         self._live = None
 
+    def expect(self, name: str, seconds: float) -> None:
+        """Correct how long a stage is expected to take."""
+        next(line for line in self.lines if line.name == name).expected = seconds
+
     @contextmanager
     def stage(self, name: str) -> Iterator[Line]:
         """Time one stage; the block sets `outcome` to changed or unchanged."""

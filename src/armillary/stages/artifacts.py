@@ -8,8 +8,12 @@ from armillary.artifacts.build import ArtifactError, archive_binaries
 from armillary.images.build import ImageError
 from armillary.manifests import ManifestError
 from armillary.models.report import Check
+from armillary.stages import record
 from armillary.stages.contract import Context, StageError
 from armillary.supply import Supply
+
+CACHED = 2.0
+"""Seconds where nothing has to be built or copied."""
 
 
 class Artifacts:
@@ -22,6 +26,12 @@ class Artifacts:
     def plan(self, context: Context) -> list[str]:
         return context.supply.plan()
 
+    def foreseen(self, context: Context) -> float:
+        """Return the seconds it is expected to take now, whatever it took when all was built."""
+        if not self.plan(context):
+            return CACHED
+        return record.expected(context.paths, self.name, self.expected)
+
     def apply(self, context: Context) -> bool:
         supply = context.supply
         try:
@@ -29,7 +39,6 @@ class Artifacts:
             changed |= any(image.built for image in supply.images(context.say))
         except (ArtifactError, ImageError, ManifestError) as error:
             raise StageError(str(error)) from error
-        supply.remember()
         return changed
 
     def verify(self, context: Context) -> list[Check]:

@@ -34,7 +34,7 @@ class Preflight:
             why = f"to do: {', '.join(lacking)}; but {contents.LACKS} {contents.LACKING}"
             return [*found, Check(name="bundle", ok=False, detail=why)]
         if not lacking:
-            return found
+            return [*found, *context.supply.choice()]
         builds = any(line.startswith("build") for line in lacking)
         return [*found, *(registries.checks() if builds else []), *context.supply.checks()]
 
