@@ -1,4 +1,4 @@
-"""`up` killed where it hurts, and `up` again: the end is that of an undisturbed one."""
+"""`up` killed and interrupted where it hurts, and `up` again: the end is that of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from support.waiting import until
 
 from armillary.stages import record
 
+ANSIBLE = "registry: Write the configuration"
+"""A task that comes early."""
 AT_WORK = "kubernetes: Start the control plane"
 """The task of the role kubernetes in which kubeadm runs."""
 
 
 @pytest.fixture(scope="module")
 def one_up(lab: Lab) -> None:
-    """Killed twice, then left alone to its end."""
+    """Killed, interrupted and killed, then left alone to its end."""
     assert lab.instances() == [], "there is a cluster e2e already; `invoke down` it first"
     with lab.begin("up") as up:
         _kill_while_instances_are_made(lab, up)
+    with lab.begin("up") as up:
+        _interrupt_ansible(lab, up)
     with lab.begin("up") as up:
         _kill_while_kubernetes_is_made(lab, up)
     with lab.begin("up") as up:
@@ -39,6 +43,19 @@ def _kill_while_instances_are_made(lab: Lab, up: Running) -> None:
     assert not up.ended(), up.output
     up.kill()
     assert not _completed(lab, "provision"), "it came too late: all hosts were made already"
+
+
+def _interrupt_ansible(lab: Lab, up: Running) -> None:
+    """Ctrl-C once: it stops what it started, and says how to go on."""
+    up.until_it_says(ANSIBLE, FIRST)
+    up.interrupt()
+    assert up.wait(120) == 1, up.output
+    assert "Stopped in stage `configure`. Nothing is lost" in up.output
+    assert f"to go on: uv run invoke up --cluster {lab.config}" in up.output
+    assert "Traceback" not in up.output
+    last = record.history(lab.paths)[-1]
+    assert (last["stage"], last["error"]) == ("configure", "interrupted")
+    until(lambda: not processes_naming(str(lab.paths.root)), "what it started is gone", 10)
 
 
 def _kill_while_kubernetes_is_made(lab: Lab, up: Running) -> None:

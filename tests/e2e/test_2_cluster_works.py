@@ -8,6 +8,7 @@ import pytest
 from support.lab import Lab, lines_of
 
 from armillary import secrets
+from armillary.tools.incus import query
 
 VERIFY = 1500.0
 
@@ -46,6 +47,27 @@ def test_status_is_good_and_says_since_when(running: Lab) -> None:
         assert part in table
     checks = json.loads(running.invoke("status", "--json").stdout)["checks"]
     assert all(check["since"] for check in checks if check["name"].startswith("node "))
+
+
+def test_the_doctor_finds_nothing_missing(running: Lab) -> None:
+    assert "Nothing is missing." in running.invoke("doctor").stdout
+    assert json.loads(running.invoke("doctor", "--json").stdout)["ok"] is True
+
+
+def test_what_no_state_knows_is_listed_and_left_alone(running: Lab) -> None:
+    """What is of a cluster whose state is on another machine; of this one nothing is."""
+    volumes = "/1.0/storage-pools/armillary/volumes/custom"
+    about = {"name": "e2estranger-homes", "type": "custom", "description": "homes of e2estranger"}
+    query(volumes, "POST", about)
+    try:
+        found = json.loads(running.invoke("orphans", "--json", code=1).stdout)["orphans"]
+        assert "e2estranger" in {each["cluster"] for each in found}
+        assert running.name not in {each["cluster"] for each in found}
+        said = running.invoke("orphans", code=1).stdout
+        assert any("e2estranger-homes" in line for line in said.splitlines())
+        assert "Nothing was touched" in " ".join(said.split())
+    finally:
+        query(f"{volumes}/e2estranger-homes", "DELETE")
 
 
 def test_ssh_is_a_shell_on_the_host(running: Lab) -> None:

@@ -27,6 +27,8 @@ from support.kube import Kube
 from support.registry import Account, Registry, accounts, address_of
 from support.waiting import until
 
+LISTENING = ("env", "--default-signal=INT")
+"""What lets a command hear Ctrl-C where these tests are run in the background, and would have it ignored."""
 COMMAND = (sys.executable, "-m", "invoke")
 """What `uv run invoke` runs."""
 FIRST = 2700.0
@@ -66,6 +68,10 @@ class Running:
         """End the whole process group as a power cut would."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def interrupt(self) -> None:
+        """Type Ctrl-C."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def _tail(self) -> str:
         return "\n".join(self.output.splitlines()[-25:])
@@ -141,7 +147,7 @@ class Lab:
         log = self.scratch / f"{command}-{len(list(self.scratch.iterdir()))}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [*self.command, command, "--cluster", str(self.config), *arguments],
+                [*LISTENING, *self.command, command, "--cluster", str(self.config), *arguments],
                 cwd=self.root,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
