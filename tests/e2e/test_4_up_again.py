@@ -70,36 +70,29 @@ def test_a_worker_more_touches_no_other_host(running: Lab, three_workers: Path) 
     assert "Nothing to change" in running.invoke("plan", config=three_workers).stdout
 
 
-def test_a_worker_less_takes_its_pods_elsewhere_and_keeps_its_data(
-    running: Lab, three_workers: Path
-) -> None:
-    """The node is drained and forgotten, the host gone; its volume waits for another day."""
+def test_a_worker_less_and_one_made_anew(running: Lab, three_workers: Path) -> None:
+    """By one `up`, each as it was asked for, and nothing else.
+
+    The last worker's node is drained and forgotten and the host gone; its volume waits for another day. The host that
+    `--replace` names is another, with its data as it was.
+    """
     if running.instance("worker-3") not in running.instances():
         running.invoke("up", config=three_workers)
     there = running.lives()
     volume = f"{running.name}-worker-3-data"
     assert volume in running.volumes()
-    running.invoke("up")
-    assert running.instances() == expected_objects(running.cluster)[0]
-    assert volume in running.volumes(), "data was deleted unasked"
-    after = running.lives()
-    assert after == {name: life for name, life in there.items() if name in after}
-    with running.kube() as kube, pytest.raises(ApiException) as answer:
-        kube.core.read_node("worker-3")
-    assert answer.value.status == NOT_FOUND
-    assert running.wrong() == {}
-    assert "Nothing to change" in running.invoke("plan").stdout
-
-
-def test_a_host_is_made_anew_only_when_it_is_named(running: Lab) -> None:
-    """`up --replace`: that host alone, with its data as it was."""
-    there = running.lives()
     running.on_host("worker-2", "sh", "-c", "echo kept > /var/lib/armillary/data/replaced")
     assert (
         "no host is called worker-9" in running.invoke("up", "--replace", "worker-9", code=1).stderr
     )
     running.invoke("up", "--replace", "worker-2")
+    assert running.instances() == expected_objects(running.cluster)[0]
+    assert volume in running.volumes(), "data was deleted unasked"
     after = running.lives()
     assert [name for name in after if after[name] != there[name]] == [f"{running.name}-worker-2"]
     assert running.on_host("worker-2", "cat", "/var/lib/armillary/data/replaced") == "kept"
+    with running.kube() as kube, pytest.raises(ApiException) as answer:
+        kube.core.read_node("worker-3")
+    assert answer.value.status == NOT_FOUND
     assert running.wrong() == {}
+    assert "Nothing to change" in running.invoke("plan").stdout
