@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,9 +40,10 @@ def lab(paths: ClusterPaths, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def bundle(lab: ServerLab) -> Path:
     """What it is made from; Terraform's provider is in it."""
-    target = lab.scratch / "kube-bundle.tar"
-    lab.invoke("bundle", "--output", str(target))
-    return target
+    lab.invoke("bundle", timeout=UP)
+    for made in lab.root.glob(f"{NAME}-bundle.tar*"):
+        shutil.move(made, lab.scratch)
+    return lab.scratch / f"{NAME}-bundle.tar"
 
 
 def test_up_makes_the_platform_from_a_bundle(lab: ServerLab, bundle: Path) -> None:
