@@ -39,7 +39,9 @@ NEIGHBOUR = "rehearse-neighbour"
 
 
 @pytest.fixture(scope="module")
-def lab(paths: ClusterPaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerLab]:
+def lab(
+    paths: ClusterPaths, provider: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerLab]:
     """The cluster, with its hosts up."""
     scratch = tmp_path_factory.mktemp("servers")
     config = scratch / "cluster.yml"
@@ -90,6 +92,37 @@ def test_what_is_made_is_not_made_again(lab: ServerLab) -> None:
 
 def test_the_doctor_finds_nothing_missing(lab: ServerLab) -> None:
     assert "Nothing is missing." in lab.invoke("doctor").stdout
+
+
+def test_the_doctor_names_all_that_is_missing_at_once(lab: ServerLab, tmp_path: Path) -> None:
+    """The cluster is another, of which nothing is made, and nothing is."""
+    there = [(thing.kind, thing.id) for thing in lab.cloud.things()]
+    wrong = tmp_path / "cluster.yml"
+    text = lab.config.read_text()
+    for right, instead in (
+        (f"name: {NAME}", "name: too-much"),
+        ("image: debian-12", "image: debian-11\n  availability_zone: moon"),
+        ("external_network: public", "external_network: publik"),
+        ("worker: {name: m1.large", "worker: {name: m9.large"),
+        ("worker: {role: worker, count: 1", "worker: {role: worker, count: 200"),
+    ):
+        assert right in text
+        text = text.replace(right, instead)
+    wrong.write_text(text)
+    checks = json.loads(lab.invoke("doctor", "--json", code=1, config=wrong).stdout)["checks"]
+    said = [check["detail"] for check in checks if check["ok"] is False]
+    for lacking in (
+        "no usable image `debian-11`",
+        "no availability zone `moon`",
+        "no external network `publik`",
+        "no flavor `m9.large`",
+        "202 wanted",
+    ):
+        assert [one for one in said if lacking in one], lacking
+    refused = lab.invoke("up", code=1, config=wrong).stderr
+    assert "Nothing was touched" in refused
+    assert not ClusterPaths.of("too-much").applied.exists()
+    assert [(thing.kind, thing.id) for thing in lab.cloud.things()] == there
 
 
 def test_hosts_are_known_by_the_keys_on_their_consoles(lab: ServerLab) -> None:
