@@ -38,7 +38,7 @@ def cloud(tmp_path: Path) -> OpenStack:
 
 
 def test_a_cluster_remembers_its_clouds_yaml(tmp_path: Path, auth_url: str) -> None:
-    with pytest.raises(CloudError, match="There is no clouds.yaml"):
+    with pytest.raises(CloudError, match=r"There is no clouds\.yaml"):
         assert cloud(tmp_path).connection
     file = clouds_yaml(tmp_path / "elsewhere" / "clouds.yaml", auth_url)
     first = cloud(tmp_path)
@@ -57,7 +57,7 @@ def test_a_cluster_remembers_its_clouds_yaml(tmp_path: Path, auth_url: str) -> N
     assert other.paths.clouds_file.read_text() == f"{named}\n"
 
     named.unlink()
-    with pytest.raises(CloudError, match="There is no clouds.yaml"):
+    with pytest.raises(CloudError, match=r"There is no clouds\.yaml"):
         assert cloud(tmp_path).connection
 
 
