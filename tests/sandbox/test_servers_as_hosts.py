@@ -163,6 +163,30 @@ def test_what_one_host_writes_another_reads(lab: ServerLab) -> None:
     assert lab.on_host("control-1", "stat", "-c", "%u:%g", f"{SPACE}/target") == "1000:100"
 
 
+def test_the_space_is_for_kubernetes_hosts_alone(lab: ServerLab) -> None:
+    """Each by its address; `no_root_squash` holds for them and nobody else in their network."""
+    exported = lab.on_host("services-1", "exportfs", "-s").splitlines()
+    addresses = {host.name: host.address for host in lab.cluster.expanded_hosts()}
+    allowed = {line.split()[1].partition("(")[0] for line in exported}
+    assert allowed == {addresses["control-1"], addresses["worker-1"]}
+    source = f"{addresses['services-1']}:/var/lib/armillary/exports/homes"
+    mount = ["timeout", "20", "mount", "-t", "nfs4", source, "/mnt"]
+    assert not lab.host_does("services-1", *mount), "it is in the network, and no Kubernetes host"
+
+
+def test_a_full_space_harms_no_other_disk(lab: ServerLab) -> None:
+    """Its volume is its quota."""
+    free = ["df", "--output=avail", "-BM", "/", "/var/lib/registry"]
+    before = lab.on_host("services-1", *free).split()[1:]
+    too_much = f"{SPACE}/too-much"
+    assert not lab.host_does("worker-1", "fallocate", "--length", "8G", too_much)
+    after = lab.on_host("services-1", *free).split()[1:]
+    lab.on_host("worker-1", "rm", "-f", too_much)
+    for was, now in zip(before, after, strict=True):
+        assert int(was.strip("M")) - int(now.strip("M")) < 100
+    lab.on_host("control-1", "sh", "-c", f"echo again > {SPACE}/room && rm {SPACE}/room")
+
+
 def test_the_credential_opens_its_containers_and_nothing_else(
     lab: ServerLab, member: Connection, paths: ClusterPaths, neighbours: dict[str, str]
 ) -> None:
