@@ -72,11 +72,24 @@ def _hosts(cluster: Cluster, output: Mapping[str, Any]) -> dict[str, dict[str, A
             "armillary_address": host["address"],
             "armillary_role": host["role"],
             "armillary_volumes": host["volumes"],
+            "armillary_nfs_clients": _clients(host["address"], output["hosts"]),
             "armillary_cpus": flavors[name].cpus,
             "armillary_memory_mib": flavors[name].memory.mib,
         }
         for name, host in output["hosts"].items()
     }
+
+
+def _clients(server: str, hosts: Mapping[str, Any]) -> list[str]:
+    """Return the addresses of the hosts that mount by NFS what a host exports.
+
+    A variable of the host's own: of a worker more, it has to hear.
+    """
+    return sorted(
+        host["address"]
+        for host in hosts.values()
+        if any(v["kind"] == "nfs" and v["server"] == server for v in host["volumes"].values())
+    )
 
 
 def _shared(

@@ -47,6 +47,11 @@ class ClusterPaths:
         return self.root / "identity.json"
 
     @property
+    def clouds_file(self) -> Path:
+        """Which clouds.yaml the cluster was last made with; OpenStack alone."""
+        return self.root / "clouds-file"
+
+    @property
     def cluster_id(self) -> Path:
         """The UUID by which the cluster's own objects are known in a cloud others use too."""
         return self.root / "cluster-id"

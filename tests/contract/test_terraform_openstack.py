@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.servers import lacking_provider
 
 from armillary.gate import check_plan
 from armillary.models.quota import DEFAULT_RULES, DHCP_PORTS, quota_needed
@@ -720,6 +721,10 @@ def test_a_provider_that_cannot_be_had_is_explained(
         Terraform(ROOTS / "data", tmp_path / "state").init()
     assert "terraform-provider-openstack/openstack" in str(refused.value)
     assert "~/.terraform.d/plugins here; docs/reference/openstack.md" in str(refused.value)
+    # Tests on a real cloud say so in a line, and are skipped.
+    why = lacking_provider(tmp_path / "skipped")
+    assert "terraform-provider-openstack/openstack" in why
+    assert "\n" not in why
 
 
 # --- how fast ---------------------------------------------------------------------------------

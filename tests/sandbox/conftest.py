@@ -7,23 +7,28 @@ from collections.abc import Iterator
 
 import pytest
 from openstack.connection import Connection
+from support.servers import lacking_provider
 
 from armillary.paths import ClusterPaths
-from armillary.sandbox import container
-from armillary.sandbox.checks import connect, go_directly
+from armillary.sandbox.checks import NONE, connect, go_directly, is_up
 from armillary.sandbox.state import MEMBER, clouds_file, sandbox_paths
-from armillary.tools.incus import server
 
 
 @pytest.fixture(scope="session")
 def paths() -> ClusterPaths:
     """The sandbox's state directory."""
     found = sandbox_paths()
-    up = clouds_file(found).exists() and server() is not None and container.state() == "Running"
-    if not up:
-        pytest.skip("no sandbox is up; `uv run invoke sandbox up` makes one")
+    if not is_up(found):
+        pytest.skip(NONE)
     go_directly()
     return found
+
+
+@pytest.fixture(scope="session")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """That Terraform finds the official provider; what needs it is skipped where it does not."""
+    if why := lacking_provider(tmp_path_factory.mktemp("provider")):
+        pytest.skip(why)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,9 @@ MINUTES = 900.0
 
 
 @pytest.fixture(scope="module")
-def lab(paths: ClusterPaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerLab]:
+def lab(
+    paths: ClusterPaths, provider: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerLab]:
     """A cluster of which nothing is made yet."""
     scratch = tmp_path_factory.mktemp("faults")
     config = scratch / "cluster.yml"

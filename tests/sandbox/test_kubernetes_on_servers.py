@@ -24,7 +24,9 @@ VERIFY = 5400.0
 
 
 @pytest.fixture(scope="module")
-def lab(paths: ClusterPaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerLab]:
+def lab(
+    paths: ClusterPaths, provider: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerLab]:
     """A cluster of which nothing is made yet."""
     scratch = tmp_path_factory.mktemp("kube")
     config = scratch / "cluster.yml"

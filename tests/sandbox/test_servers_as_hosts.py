@@ -40,7 +40,9 @@ NEIGHBOUR = "rehearse-neighbour"
 
 
 @pytest.fixture(scope="module")
-def lab(paths: ClusterPaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerLab]:
+def lab(
+    paths: ClusterPaths, provider: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerLab]:
     """The cluster, with its hosts up."""
     scratch = tmp_path_factory.mktemp("servers")
     config = scratch / "cluster.yml"
@@ -93,6 +95,37 @@ def test_the_doctor_finds_nothing_missing(lab: ServerLab) -> None:
     assert "Nothing is missing." in lab.invoke("doctor").stdout
 
 
+def test_the_doctor_names_all_that_is_missing_at_once(lab: ServerLab, tmp_path: Path) -> None:
+    """The cluster is another, of which nothing is made, and nothing is."""
+    there = [(thing.kind, thing.id) for thing in lab.cloud.things()]
+    wrong = tmp_path / "cluster.yml"
+    text = lab.config.read_text()
+    for right, instead in (
+        (f"name: {NAME}", "name: too-much"),
+        ("image: debian-12", "image: debian-11\n  availability_zone: moon"),
+        ("external_network: public", "external_network: publik"),
+        ("worker: {name: m1.large", "worker: {name: m9.large"),
+        ("worker: {role: worker, count: 1", "worker: {role: worker, count: 200"),
+    ):
+        assert right in text
+        text = text.replace(right, instead)
+    wrong.write_text(text)
+    checks = json.loads(lab.invoke("doctor", "--json", code=1, config=wrong).stdout)["checks"]
+    said = [check["detail"] for check in checks if check["ok"] is False]
+    for lacking in (
+        "no usable image `debian-11`",
+        "no availability zone `moon`",
+        "no external network `publik`",
+        "no flavor `m9.large`",
+        "202 wanted",
+    ):
+        assert [one for one in said if lacking in one], lacking
+    refused = lab.invoke("up", code=1, config=wrong).stderr
+    assert "Nothing was touched" in refused
+    assert not ClusterPaths.of("too-much").applied.exists()
+    assert [(thing.kind, thing.id) for thing in lab.cloud.things()] == there
+
+
 def test_hosts_are_known_by_the_keys_on_their_consoles(lab: ServerLab) -> None:
     known = lab.paths.known_hosts
     right = known.read_text()
@@ -135,6 +168,30 @@ def test_what_one_host_writes_another_reads(lab: ServerLab) -> None:
     )
     assert lab.on_host("control-1", "cat", f"{SPACE}/target") == "M31"
     assert lab.on_host("control-1", "stat", "-c", "%u:%g", f"{SPACE}/target") == "1000:100"
+
+
+def test_the_space_is_for_kubernetes_hosts_alone(lab: ServerLab) -> None:
+    """Each by its address; `no_root_squash` holds for them and nobody else in their network."""
+    exported = lab.on_host("services-1", "exportfs", "-s").splitlines()
+    addresses = {host.name: host.address for host in lab.cluster.expanded_hosts()}
+    allowed = {line.split()[1].partition("(")[0] for line in exported}
+    assert allowed == {addresses["control-1"], addresses["worker-1"]}
+    source = f"{addresses['services-1']}:/var/lib/armillary/exports/homes"
+    mount = ["timeout", "20", "mount", "-t", "nfs4", source, "/mnt"]
+    assert not lab.host_does("services-1", *mount), "it is in the network, and no Kubernetes host"
+
+
+def test_a_full_space_harms_no_other_disk(lab: ServerLab) -> None:
+    """Its volume is its quota."""
+    free = ["df", "--output=avail", "-BM", "/", "/var/lib/registry"]
+    before = lab.on_host("services-1", *free).split()[1:]
+    too_much = f"{SPACE}/too-much"
+    assert not lab.host_does("worker-1", "fallocate", "--length", "8G", too_much)
+    after = lab.on_host("services-1", *free).split()[1:]
+    lab.on_host("worker-1", "rm", "-f", too_much)
+    for was, now in zip(before, after, strict=True):
+        assert int(was.strip("M")) - int(now.strip("M")) < 100
+    lab.on_host("control-1", "sh", "-c", f"echo again > {SPACE}/room && rm {SPACE}/room")
 
 
 def test_the_credential_opens_its_containers_and_nothing_else(

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import shlex
 from functools import cached_property
+from pathlib import Path
 
 from armillary.clouds.contract import Thing, things_of
 from armillary.clouds.openstack import OpenStack
+from armillary.paths import ROOT
 from armillary.tools.process import run
+from armillary.tools.terraform import Terraform, TerraformError
 from support.lab import Lab
+
+
+def lacking_provider(state: Path) -> str:
+    """Return, in one line, why Terraform cannot have the official provider here; empty when it can.
+
+    Args:
+        state: a directory for Terraform's own files.
+    """
+    try:
+        Terraform(ROOT / "terraform" / "openstack" / "data", state).init()
+    except TerraformError as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 class ServerLab(Lab):

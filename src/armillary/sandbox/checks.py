@@ -17,12 +17,13 @@ from armillary.models.report import Check
 from armillary.paths import ROOT, ClusterPaths
 from armillary.sandbox import container
 from armillary.sandbox.container import ADDRESS, NAME, SUBNET
-from armillary.sandbox.state import ADMIN, admin_clouds_file
+from armillary.sandbox.state import ADMIN, admin_clouds_file, clouds_file
 from armillary.status import https_check
 from armillary.tools.incus import exec_in, server
 from armillary.tools.process import CommandError, CommandTimeout
 
 TIMEOUT = 15
+NONE = "no sandbox is up; `uv run invoke sandbox up` makes one"
 SERVICES = ROOT / "ansible" / "sandbox" / "group_vars" / "all.yml"
 ANSWERS = {200, 300, 401}
 """What a service's root says: its versions, or that it wants a token."""
@@ -39,6 +40,12 @@ AGENTS = (
     "neutron-l3-agent",
     "neutron-metadata-agent",
 )
+
+
+def is_up(paths: ClusterPaths) -> bool:
+    """Tell whether there is a sandbox to work in: its container runs, and who works in it can sign in."""
+    up = clouds_file(paths).exists() and server() is not None
+    return up and container.state() == "Running"
 
 
 def go_directly() -> None:

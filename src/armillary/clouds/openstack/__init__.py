@@ -16,7 +16,7 @@ from armillary.clouds import builder, hosts_file
 from armillary.clouds.contract import Carried, CloudError, Root, Say, Thing, things_of
 from armillary.clouds.openstack import objects
 from armillary.clouds.openstack.advice import advice, faults
-from armillary.clouds.openstack.connection import connect
+from armillary.clouds.openstack.connection import connect, remember
 from armillary.clouds.openstack.console import host_key
 from armillary.clouds.openstack.preflight import preflight
 from armillary.files import write
@@ -55,7 +55,7 @@ class OpenStack:
         Raises:
             CloudError: there is no way in.
         """
-        return connect(self.settings.cloud)
+        return connect(self.settings.cloud, self.paths.clouds_file)
 
     def preflight(self, cluster: Cluster) -> list[Check]:
         """Check the way in, quotas, and that all that cluster.yml names is there."""
@@ -81,8 +81,11 @@ class OpenStack:
         return preflight(connection, cluster, objects.taken(made), mark) + stuck
 
     def prepare(self, say: Say) -> bool:
-        """Install what images and binaries are built with."""
-        return builder.install(say)
+        """Install what images and binaries are built with, and remember which clouds.yaml is the cluster's."""
+        changed = builder.install(say)
+        assert self.connection
+        remember(self.paths.clouds_file)
+        return changed
 
     def carried(self, scratch: Path, say: Say) -> Carried:
         """Return Terraform's provider, from where Terraform finds it on this machine."""

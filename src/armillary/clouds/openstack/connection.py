@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
 import openstack
 from keystoneauth1 import exceptions as keystone
@@ -11,22 +13,35 @@ from openstack.connection import Connection
 from openstack.exceptions import ConfigException, SDKException
 
 from armillary.clouds.contract import CloudError
+from armillary.files import write
 
 SECONDS = 60.0
 """For one request; a cloud that takes longer does not answer."""
 
 
-def connect(cloud: str) -> Connection:
-    """Return a connection that has signed in.
+FILE = "OS_CLIENT_CONFIG_FILE"
+"""Which clouds.yaml is read, by openstacksdk and by Terraform's provider alike."""
+
+
+def remember(record: Path) -> None:
+    """Write down which clouds.yaml was read, so that it need not be named in every shell."""
+    if file := os.environ.get(FILE):
+        write(record, f"{file}\n")
+
+
+def connect(cloud: str, record: Path | None = None) -> Connection:
+    """Return a connection that has signed in; Terraform, started later, reads the same clouds.yaml.
 
     Args:
         cloud: the entry of clouds.yaml.
+        record: the file of `remember`: the clouds.yaml in it is read, if it is there still and the environment names none.
 
     Raises:
         CloudError: there is no such entry, or the cloud does not let it in, or does not answer.
     """
     # It warns of each service a cloud does not have, whenever it is asked whether there is one.
     logging.getLogger("openstack.config").setLevel(logging.ERROR)
+    _choose(record)
     try:
         found = openstack.connect(cloud=cloud, app_name="armillary", api_timeout=SECONDS)
         found.authorize()
@@ -43,6 +58,17 @@ def connect(cloud: str) -> Connection:
             "and is there a way to it from here?"
         ) from error
     return found
+
+
+def _choose(record: Path | None) -> None:
+    """Have the environment name the clouds.yaml that is read: Terraform runs in another directory than this process."""
+    if not os.environ.get(FILE) and record is not None and record.exists():
+        known = Path(record.read_text().strip())
+        if known.is_file():
+            os.environ[FILE] = str(known)
+    found = OpenStackConfig().config_filename
+    if found is not None:
+        os.environ[FILE] = str(Path(found).absolute())
 
 
 def _no_entry(cloud: str, error: Exception) -> str:
