@@ -118,6 +118,8 @@ class Supply:
 
     def checks(self) -> list[Check]:
         """Tell what `auto` comes to, and whether the registries and places answer that something is to be copied from."""
+        if self.bundled:
+            return []
         places = self._places if self.mirrors else []
         asked = {check.name for check in places}
         further = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,13 +33,15 @@ from armillary.files import read_yaml
 from armillary.images import BuiltImage, ImageError, build_all, push, read_manifests
 from armillary.mirror import lock
 from armillary.models.parts import Images
+from armillary.models.report import Check
 from armillary.paths import ROOT, ClusterPaths, cache_home
 from armillary.report.checks import show
 from armillary.stages.artifacts import CACHED, Artifacts
 from armillary.stages.contract import Context
+from armillary.stages.preflight import Preflight
 from armillary.supply import Supply
 from armillary.tools import go, skopeo
-from armillary.tools.process import CommandError
+from armillary.tools.process import CommandError, run
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("buildah") and shutil.which("skopeo")), reason="needs buildah and skopeo"
@@ -48,7 +51,7 @@ OTHER = {"amd64": "arm64", "arm64": "amd64"}
 FURTHER = "quay.io/survey/tools:2026-11-02"
 # Of these one is many binaries in an archive, one a binary as it is.
 BINARIES = ("cni", "runc")
-REGISTRIES = ("registry.k8s.io", "quay.io", "docker.io")
+REGISTRIES = ("registry.k8s.io", "quay.io")
 
 
 @pytest.fixture(scope="module")
@@ -266,8 +269,18 @@ def test_each_image_is_taken_under_the_tag_that_kubeadm_asks_for(
     (alone / "images" / "images.yml").write_text(text.replace(f"base: {entry.base}", "base: null"))
     taken = supply(led, alone, tmp_path, empty_cache).images()
     push(taken, cluster.address, authfile=cluster.authfile(), ca=cluster.ca)
+    reference = f"kubernetes/{name}:{entry.tag}"
+    assert f"{cluster.address}/{reference}" in _asked_by_kubeadm(f"{cluster.address}/kubernetes")
     there = players.manifest(cluster, "HEAD", f"kubernetes/{name}", entry.tag)
     assert there.headers["Docker-Content-Digest"] == published
+
+
+def _asked_by_kubeadm(repository: str) -> list[str]:
+    kubernetes = artifact("kubernetes")
+    kubeadm = str(_there(kubernetes).bin_dir / "kubeadm")
+    version = f"--kubernetes-version=v{kubernetes.version}"
+    asked = ["config", "images", "list", version, f"--image-repository={repository}"]
+    return run([kubeadm, *asked], timeout=60).stdout.split()
 
 
 def _there(entry: Artifact) -> BuiltArtifact:
@@ -305,20 +318,19 @@ def test_a_file_that_is_not_what_it_was_is_refused(
         file.write_bytes(good)
 
 
-def test_who_is_not_logged_in_is_told_to(
+def test_who_is_not_logged_in_is_told_how_to(
     led: Upstream, bare: Path, tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "nobody.json"))
-    reference = "docker.io/survey/tools:2026-11-02"
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "login.json"))
+    registry = led.registry.address
+    reference = f"{registry}/survey/tools:2026-11-02"
     made = supply(led, bare, tmp_path, empty_cache, source="build", mirror=[reference])
-    with pytest.raises(ImageError, match=r"Log in with `skopeo login docker\.io`"):
+    with pytest.raises(ImageError) as error:
         made.images()
     (check,) = made.checks()
-    assert check.ok is False
-    assert check.name == "registry docker.io"
-    # What `skopeo login` writes.
-    login = led.registry.authfile(address="docker.io")
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(login))
+    assert (check.name, check.ok) == (f"registry {registry}", False)
+    (told,) = re.findall(r"Log in with `(skopeo login \S+)`", str(error.value))
+    run([*told.split(), "--username=push", "--password-stdin"], timeout=60, input="secret")
     (check,) = made.checks()
     assert check.ok is True
     assert made.images()[-1].digest == led.digest("survey/tools", "2026-11-02")
@@ -382,7 +394,7 @@ def test_auto_mirrors_where_upstream_answers_and_keeps_to_it(
     ]
     assert "registry registry.k8s.io" in [check.name for check in made.checks()]
     made.remember()
-    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(_nowhere(tmp_path)))
+    monkeypatch.setenv("HOME", str(_nowhere(tmp_path)))
     later = supply(led, root, tmp_path, empty_cache, source="auto")
     assert later.mirrors
     assert [check.note for check in later.choice()] == [
@@ -402,13 +414,15 @@ def test_auto_is_remembered_by_up_alone(
     assert Artifacts().foreseen(context) == Artifacts.expected
     assert Artifacts().apply(context)
     assert Artifacts().foreseen(context) == CACHED
+    # What `doctor` shows where all is in the cache.
+    assert [check.name for check in Preflight().verify(context)] == ["images.source: auto"]
     assert not paths.root.exists()
 
 
 def test_auto_builds_where_upstream_does_not_answer_and_says_who_does_not(
     led: Upstream, root: Path, tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(_nowhere(tmp_path)))
+    monkeypatch.setenv("HOME", str(_nowhere(tmp_path)))
     made = supply(led, root, tmp_path, empty_cache, source="auto")
     assert not made.mirrors
     (check,) = made.checks()
@@ -424,7 +438,7 @@ def test_auto_builds_where_upstream_does_not_answer_and_says_who_does_not(
 def test_mirror_says_who_does_not_answer(
     led: Upstream, root: Path, tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(_nowhere(tmp_path)))
+    monkeypatch.setenv("HOME", str(_nowhere(tmp_path)))
     checks = supply(led, root, tmp_path, empty_cache).checks()
     wrong = [check for check in checks if check.ok is False]
     assert [check.name for check in wrong] == ["registry registry.k8s.io"]
@@ -442,7 +456,8 @@ def test_a_bundle_carries_what_was_copied(
     # Without the tag's or the path's marks they would have one name.
     further = [FURTHER, "quay.io/survey-tools:2026-11-02"]
     wanted, _ = read_cluster(ROOT / "inventories" / "local" / "cluster.yml")
-    paths = ClusterPaths(tmp_path / "state")
+    monkeypatch.setenv("ARMILLARY_STATE_HOME", str(tmp_path / "state"))
+    paths = ClusterPaths.of(wanted.name)
     file = tmp_path / "bundle.tar"
     with players.play(_made(tmp_path / "upstream"), REGISTRIES) as world:
         fill(world, tools)
@@ -475,7 +490,10 @@ def test_a_bundle_carries_what_was_copied(
 
 
 class Nothing:
-    """A cloud whose clusters need nothing carried."""
+    """A cloud whose clusters need nothing."""
+
+    def preflight(self, cluster: object) -> list[Check]:
+        return []
 
     def carried(self, scratch: Path, say: object) -> Carried:
         return Carried((), for_hosts=False, folders={})
@@ -487,6 +505,6 @@ def _made(path: Path) -> Path:
 
 
 def _nowhere(folder: Path) -> Path:
-    path = folder / "nowhere.conf"
-    path.write_text('[[registry]]\nprefix = "registry.k8s.io"\nlocation = "127.0.0.1:9"\n')
-    return path
+    """Return a home directory in which Kubernetes' registry is somewhere that does not answer."""
+    players.lead(folder / "nowhere", {"registry.k8s.io": "127.0.0.1:9"})
+    return folder / "nowhere"

@@ -129,7 +129,11 @@ def serve(folder: Path) -> Iterator[Server]:
             [binary, "serve", folder / "config.yml"],
             stdout=log,
             stderr=log,
-            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+            env={
+                # It takes all that begins so for its configuration, skopeo's REGISTRY_AUTH_FILE too.
+                **{name: value for name, value in os.environ.items() if name[:9] != "REGISTRY_"},
+                "OTEL_TRACES_EXPORTER": "none",
+            },
         )
         try:
             deadline = time.monotonic() + 20

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import requests
@@ -94,7 +95,7 @@ class Upstream:
     def environment(self) -> dict[str, str]:
         """What leads a command here: for images as an administrator would, and to trust what answers."""
         return {
-            "CONTAINERS_REGISTRIES_CONF": str(self.settings / "registries.conf"),
+            "HOME": str(self.settings / "home"),
             "REGISTRY_AUTH_FILE": str(self.registry.authfile()),
             **{
                 name: str(self.settings / "ca.crt")
@@ -115,16 +116,22 @@ class Upstream:
             path: in its registry.
             tag: there.
         """
-        run(
-            [
-                *("skopeo", "copy", "--quiet", "--format=v2s2"),
-                f"--dest-authfile={self.registry.authfile()}",
-                f"--dest-cert-dir={self._trust()}",
-                image.source,
-                f"docker://{self.registry.address}/{path}:{tag}",
-            ],
-            timeout=300,
-        )
+        # Docker's format knows nothing of zstd, which layers built here have.
+        with TemporaryDirectory(prefix="gzip-", dir=self.settings) as folder:
+            packed = f"oci:{folder}:{image.tag}"
+            copy = ["skopeo", "copy", "--quiet"]
+            run([*copy, "--dest-compress-format=gzip", image.source, packed], timeout=300)
+            run(
+                [
+                    *copy,
+                    "--format=v2s2",
+                    f"--dest-authfile={self.registry.authfile()}",
+                    f"--dest-cert-dir={self._trust()}",
+                    packed,
+                    f"docker://{self.registry.address}/{path}:{tag}",
+                ],
+                timeout=300,
+            )
         return self.digest(path, tag)
 
     def push_list(self, path: str, tag: str, platforms: Mapping[str, str]) -> str:
@@ -183,6 +190,24 @@ def manifest(
     return answer
 
 
+def lead(home: Path, locations: Mapping[str, str]) -> None:
+    """Make a home directory like this user's, but that skopeo looks elsewhere for some registries.
+
+    Debian 12's skopeo reads no other file of an unprivileged user.
+    """
+    config, containers = home / ".config", home / ".config" / "containers"
+    containers.mkdir(parents=True)
+    for theirs, ours in ((Path.home(), home), (Path.home() / ".config", config)):
+        for each in theirs.iterdir() if theirs.is_dir() else ():
+            if not (ours / each.name).exists():
+                (ours / each.name).symlink_to(each)
+    lines = [
+        f'[[registry]]\nprefix = "{one}"\nlocation = "{location}"\n'
+        for one, location in locations.items()
+    ]
+    (containers / "registries.conf").write_text("\n".join(lines))
+
+
 @contextmanager
 def play(folder: Path, registries: Sequence[str]) -> Iterator[Upstream]:
     """Answer for these registries, and for whatever `Upstream.places` is asked for, until the block ends."""
@@ -193,11 +218,7 @@ def play(folder: Path, registries: Sequence[str]) -> Iterator[Upstream]:
         serve(folder / "registry") as registry,
         _downloads(folder / "downloads", registry) as downloads,
     ):
-        lines = [
-            f'[[registry]]\nprefix = "{one}"\nlocation = "{registry.address}"\n'
-            for one in registries
-        ]
-        (settings / "registries.conf").write_text("\n".join(lines))
+        lead(settings / "home", dict.fromkeys(registries, registry.address))
         known = certificates()
         (settings / "ca.crt").write_text(
             (known.read_text() if known else "") + registry.ca.read_text()

@@ -123,7 +123,7 @@ def fetch(
                     "remove its line from mirror.lock.yml, and the next run takes what is there now.",
                 )
             _unpack(entry, file, url, binaries, staging / "bin")
-            file.unlink()
+            file.unlink(missing_ok=True)
         return {"downloaded": known(entry, sums), "target": go.target()}
 
     return keep_artifact(entry, home, make, progress)

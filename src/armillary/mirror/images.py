@@ -20,9 +20,11 @@ from armillary.tools.process import CommandError, CommandMissing, CommandTimeout
 
 TIMEOUT = 1800.0
 # https://docs.docker.com/docker-hub/usage/
-LIMITED = re.compile("toomanyrequests|status: 429|too many requests", re.IGNORECASE)
-REFUSED = re.compile(r"unauthorized|authentication required|denied|status: 40[13]", re.IGNORECASE)
-UNKNOWN = re.compile("manifest unknown|name unknown|not found|status: 404", re.IGNORECASE)
+LIMITED = re.compile(r"toomanyrequests|status(code)?: 429|too many requests", re.IGNORECASE)
+REFUSED = re.compile(
+    r"unauthorized|authentication required|denied|status(code)?: 40[13]", re.IGNORECASE
+)
+UNKNOWN = re.compile(r"manifest unknown|name unknown|not found|status(code)?: 404", re.IGNORECASE)
 UNTRUSTED = re.compile("x509|certificate")
 
 Result = TypeVar("Result")
