@@ -17,12 +17,10 @@ import pytest
 from support import upstream
 from support.lab import Lab
 
-from armillary.artifacts import load_manifest
 from armillary.bundle import contents
 from armillary.clouds import host_image, incusd
 from armillary.files import read_yaml
-from armillary.images import build_all
-from armillary.images import load_manifest as load_images
+from armillary.images import build_all, read_manifests
 from armillary.mirror import lock
 from armillary.paths import ROOT
 from armillary.tools import go
@@ -58,12 +56,12 @@ def published(place: Path) -> Iterator[upstream.Upstream]:
     """What their projects publish of all that a cluster takes from elsewhere: what was built of it here."""
     folder = place / "upstream"
     folder.mkdir()
-    images = [image for image in load_images(ROOT).images if image.upstream]
+    images = [image for image in read_manifests()[0].images if image.upstream]
     registries = {str(image.upstream).partition("/")[0] for image in images}
     with upstream.play(folder, sorted(registries)) as world:
         for image, built in zip(images, build_all([one.name for one in images]), strict=True):
             world.push(built, str(image.upstream).partition("/")[2], image.tag)
-        for artifact in load_manifest(ROOT).artifacts:
+        for artifact in read_manifests()[1].artifacts:
             if artifact.upstream:
                 world.downloads.publish(artifact)
         yield world
@@ -75,7 +73,7 @@ def config(lab: Lab, place: Path, published: upstream.Upstream) -> Path:
     """The lab's cluster.yml, but that it takes what others publish."""
     urls = [
         url
-        for artifact in load_manifest(ROOT).artifacts
+        for artifact in read_manifests()[1].artifacts
         for url in artifact.downloads(go.architecture())
     ]
     images = {"source": "mirror", "downloads": published.places(urls)}
