@@ -22,7 +22,6 @@ from armillary.clouds import host_image, incusd
 from armillary.files import read_yaml
 from armillary.images import build_all, read_manifests
 from armillary.mirror import lock
-from armillary.paths import ROOT
 from armillary.tools import go
 from armillary.tools.process import run
 
