@@ -15,9 +15,8 @@ from support.servers import ServerLab
 
 from armillary.paths import ROOT
 from armillary.sandbox import container
-from armillary.sandbox.checks import connect, go_directly
+from armillary.sandbox.checks import NONE, connect, go_directly, is_up
 from armillary.sandbox.state import ADMIN, admin_clouds_file, clouds_file, sandbox_paths
-from armillary.tools.incus import server
 from armillary.tools.process import run
 from bench.figures import Report
 from bench.machine import empty_caches
@@ -91,8 +90,8 @@ def measure(report: Report, work: Path, *, cold: bool) -> None:
     report.step("plan with 50 hosts", lambda: plan(report, work))
     if cold:
         report.step("sandbox up, empty caches", lambda: make(report))
-    if not is_up():
-        print("No sandbox is up, so the rest is left out; `uv run invoke sandbox up` makes one.")
+    if not is_up(sandbox_paths()):
+        print(f"The rest is left out: {NONE}.")
         return
     os.environ["OS_CLIENT_CONFIG_FILE"] = str(clouds_file(sandbox_paths()))
     lab = ServerLab(work / "cluster.yml", work)
@@ -125,7 +124,7 @@ def make(report: Report) -> None:
     Raises:
         RuntimeError: somebody has.
     """
-    if is_up():
+    if is_up(sandbox_paths()):
         with connect(admin_clouds_file(sandbox_paths()), ADMIN["cloud"]) as cloud:
             names = sorted(one.name for one in cloud.compute.servers(all_projects=True))
         if names:
@@ -146,12 +145,6 @@ def _sandbox(action: str, environment: Mapping[str, str]) -> tuple[float, list[s
         on_line=lambda line: print(line, flush=True),
     )
     return done.seconds, done.stdout.splitlines()
-
-
-def is_up() -> bool:
-    """Tell whether there is a sandbox to measure on."""
-    there = clouds_file(sandbox_paths()).exists() and server() is not None
-    return there and container.state() == "Running"
 
 
 def write_config(path: Path) -> None:

@@ -69,7 +69,7 @@ def there(member: Connection) -> Iterator[There]:
 
 @pytest.fixture(scope="module")
 def lab(
-    paths: ClusterPaths, there: There, tmp_path_factory: pytest.TempPathFactory
+    paths: ClusterPaths, provider: None, there: There, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerLab]:
     """The cluster, of which nothing is made yet, as small as it can be."""
     scratch = tmp_path_factory.mktemp("choices")

@@ -142,4 +142,4 @@ def test_without_a_sandbox_the_plan_alone_is_measured(
     sandbox.measure(report, tmp_path, cold=False)
     assert set(report.content["figures"]) == {"os_plan"}
     assert report.content["failed"] == {}
-    assert "No sandbox is up" in capsys.readouterr().out
+    assert "no sandbox is up" in capsys.readouterr().out

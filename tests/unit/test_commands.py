@@ -10,8 +10,7 @@ import pytest
 from rich.console import Console
 
 from armillary.commands.access import show_urls
-from armillary.commands.bench import bench
-from armillary.commands.common import UNTOLD, CommandFailed, selection
+from armillary.commands.common import UNTOLD, selection
 from armillary.commands.test import test as run_tests
 from armillary.models.endpoints import Endpoint, Endpoints
 from armillary.paths import ROOT, ClusterPaths
@@ -55,8 +54,3 @@ def test_what_is_left_out_is_told_programs_in_their_language(config: Path) -> No
     assert told["ok"] is None
     assert told["left_out"].startswith(f"No cluster {NAME} is up")
     assert f"`uv run invoke up --cluster {config}`" in told["left_out"]
-
-
-def test_the_sandbox_is_measured_where_there_is_one(config: Path) -> None:
-    with pytest.raises(CommandFailed, match="no sandbox is up; `uv run invoke sandbox up`"):
-        bench(cloud="sandbox")
