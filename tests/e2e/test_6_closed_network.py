@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from support import upstream
-from support.lab import Lab
+from support.lab import Lab, lines_of
 
 from armillary.bundle import contents
 from armillary.clouds import host_image, incusd
@@ -188,7 +188,10 @@ def test_a_bundle_brings_the_packages_of_a_bare_machine(
 
 def test_up_makes_the_cluster_with_the_network_cut(closed: Lab, file: Path) -> None:
     closed.invoke("up", "--bundle", str(file), timeout=MINUTES)
-    assert "passed" in closed.invoke("test", "--verify", timeout=MINUTES).stdout
+    # The whole proof runs on the cluster that was made where there are networks; here, what came by the bundle.
+    chosen = "image_pushed or welcome_notebook or names_of_services or another_reads"
+    done = closed.invoke("test", "--verify", "--select", chosen, timeout=MINUTES)
+    assert lines_of(done, " passed in ")
 
 
 def test_what_runs_is_what_was_published(closed: Lab, place: Path, inside: tuple[str, ...]) -> None:
