@@ -373,6 +373,14 @@ def test_zone_of_volumes_makes_none_anew(planned: World) -> None:
             "made anew, because of availability_zone",
         ),
         (
+            lambda raw: raw["hosts"]["worker"].update(availability_zones=["az1", "az2"]),
+            "made anew, because of availability_zone",
+        ),
+        (
+            lambda raw: raw["hosts"]["worker"].update(boot_volume={}),
+            'made anew, because of boot_volume: "" -> "default"',
+        ),
+        (
             lambda raw: raw["flavors"]["worker"].update(name="m1.xlarge"),
             "would be stopped to change its flavor_name",
         ),
@@ -381,7 +389,15 @@ def test_zone_of_volumes_makes_none_anew(planned: World) -> None:
             "would be deleted, which nobody asked",
         ),
     ],
-    ids=["image", "boot-volume", "zone", "flavor", "host-gone"],
+    ids=[
+        "image",
+        "boot-volume",
+        "zone",
+        "zone-of-group",
+        "boot-volume-of-group",
+        "flavor",
+        "host-gone",
+    ],
 )
 def test_gate_refuses_what_hosts_would_not_survive(planned: World, edit: Edit, said: str) -> None:
     planned.cloud.put("openstack_images_image_v2", {"id": "image-13-1", "name": "debian-13"})
@@ -477,7 +493,17 @@ def _exists(world: World, cidr: str) -> None:
     world.cloud.put("openstack_networking_subnet_v2", subnet | {"network_id": "there-1"})
 
 
-@pytest.mark.parametrize("edit", [lambda raw: None, _own_network, _everything])
+def _unlike_groups(raw: dict[str, Any]) -> None:
+    """Control planes in three zones, and workers that start from volumes of another image."""
+    raw["hosts"]["control"] |= {"count": 3, "availability_zones": ["az1", "az2", "az3"]}
+    raw["hosts"]["worker"] |= {
+        "image": "debian-13",
+        "availability_zones": ["az2"],
+        "boot_volume": {"type": "ssd"},
+    }
+
+
+@pytest.mark.parametrize("edit", [lambda raw: None, _own_network, _everything, _unlike_groups])
 def test_what_is_planned_is_the_quota_that_is_computed(world: World, edit: Edit) -> None:
     edit(world.raw)
     _exists(world, "10.77.0.0/24")
@@ -488,7 +514,8 @@ def test_what_is_planned_is_the_quota_that_is_computed(world: World, edit: Edit)
     planned = {
         "instances": count[INSTANCE],
         "server_groups": count["openstack_compute_servergroup_v2"],
-        "volumes": count[VOLUME] + (count[INSTANCE] if world.cluster.openstack.boot_volume else 0),
+        "volumes": count[VOLUME]
+        + sum(host.boot_volume is not None for host in world.cluster.expanded_hosts()),
         "networks": count["openstack_networking_network_v2"],
         "subnets": count["openstack_networking_subnet_v2"],
         "routers": count["openstack_networking_router_v2"],
@@ -523,6 +550,24 @@ def test_existing_network_given_floating_ip_and_tunnels(world: World) -> None:
     assert open_ports(world, "10.244.0.0/16") == set()
     (tunnel,) = [rule for rule in world.cloud.all(RULE) if rule["protocol"] == "udp"]
     assert tunnel["port_range_min"] == 8472
+
+
+def test_groups_of_hosts_have_zones_images_and_disks_of_their_own(world: World) -> None:
+    _unlike_groups(world.raw)
+    world.raw["openstack"]["availability_zone"] = "az9"
+    world.cloud.put("openstack_images_image_v2", {"id": "image-13-1", "name": "debian-13"})
+    world.up()
+    servers = {each["name"]: each for each in world.cloud.all(INSTANCE)}
+    assert {name: each["availability_zone"] for name, each in servers.items()} == {
+        "science-services-1": "az9",
+        **{f"science-control-{number}": f"az{number}" for number in (1, 2, 3)},
+        **{f"science-worker-{number}": "az2" for number in (1, 2)},
+    }
+    assert servers["science-control-1"]["image_id"] == "image-1"
+    assert servers["science-control-1"]["block_device"] == []
+    (disk,) = servers["science-worker-1"]["block_device"]
+    assert (disk["uuid"], disk["volume_type"], disk["volume_size"]) == ("image-13-1", "ssd", 20)
+    assert not world.plan().has_changes
 
 
 def test_all_choices_at_once(world: World) -> None:

@@ -1413,6 +1413,39 @@ CASES = [
         "cloud `local` has no such names of flavors",
         "take it out",
     ),
+    *(
+        Case(
+            f"group-{key}-on-local",
+            "    role: control_plane\n",
+            f"    role: control_plane\n    {key}: {value}{HERE}\n",
+            f"hosts.control.{key}",
+            f"cloud `local` has no such names of {key.replace('_', ' ').removesuffix('s')}s",
+            "take it out",
+        )
+        for key, value in (
+            ("image", "debian-12"),
+            ("availability_zones", "[az1]"),
+            ("boot_volume", "{type: ssd}"),
+        )
+    ),
+    *(
+        Case(
+            f"group-{key}-{path}-wrong",
+            "    role: control_plane\n",
+            f"    role: control_plane\n    {key}: {value}{HERE}\n",
+            f"hosts.control.{path}",
+            wrong,
+            fix,
+            base=OPENSTACK,
+        )
+        for key, value, path, wrong, fix in (
+            ("image", "''", "image", "one line of 1 to 255", "`openstack ... list` shows it"),
+            ("availability_zones", "az1", "availability_zones", "a list", ""),
+            ("availability_zones", "[az1, '']", "availability_zones[1]", "one line of 1", ""),
+            ("boot_volume", "true", "boot_volume", "a mapping", "write `{type: ssd}`"),
+            ("boot_volume", "{typ: ssd}", "boot_volume.typ", "unknown key", "`type`"),
+        )
+    ),
     Case(
         "volume-type-on-local",
         "  homes: {size: 50GiB, mount: /srv/shared}",

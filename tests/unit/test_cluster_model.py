@@ -113,12 +113,10 @@ def test_sample_of_openstack() -> None:
         "external_network": "public",
         "network": None,
         "dns_servers": [],
-        "availability_zone": None,
         "access": "bastion",
         "allow_from": ["0.0.0.0/0"],
         "load_balancer": "none",
         "server_group_policy": "soft-anti-affinity",
-        "boot_volume": None,
         "exports": "/var/lib/armillary/exports",
         "floating_ips": {"services-1": "new"},
     }
@@ -139,7 +137,26 @@ def test_volume_types_of_openstack() -> None:
         "worker-2-data": "hdd",
         "homes": "ssd",
     }
-    assert cluster.terraform_variables("compute")["openstack"]["boot_volume"] == {"type": "hdd"}
+    hosts = cluster.terraform_variables("compute")["hosts"].values()
+    assert all(host["boot_volume"] == {"type": "hdd"} for host in hosts)
+
+
+def test_a_group_of_hosts_may_differ_from_the_others() -> None:
+    raw = yaml.safe_load(OPENSTACK.read_text())
+    raw["openstack"] |= {"volume_type": "hdd", "availability_zone": "az1"}
+    raw["hosts"]["worker"] |= {
+        "image": "debian-12-gpu",
+        "availability_zones": ["az2", "az3"],
+        "boot_volume": {},
+    }
+    hosts = Cluster.model_validate(raw).terraform_variables("compute")["hosts"]
+    differs = ("image", "availability_zone", "boot_volume")
+    assert {name: [host[key] for key in differs] for name, host in hosts.items()} == {
+        "services-1": ["debian-12", "az1", None],
+        "control-1": ["debian-12", "az1", None],
+        "worker-1": ["debian-12-gpu", "az2", {"type": "hdd"}],
+        "worker-2": ["debian-12-gpu", "az3", {"type": "hdd"}],
+    }
 
 
 def test_every_volume_a_host_mounts_is_one_the_data_root_makes(raw: dict[str, Any]) -> None:

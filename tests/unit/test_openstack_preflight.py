@@ -174,6 +174,24 @@ def test_all_shortfalls_are_told_at_once(raw: dict[str, Any]) -> None:
         assert [words for words in told if words not in found[name].detail] == []
 
 
+def test_what_groups_want_for_themselves_is_looked_for(
+    project: Project, connection: Connection, raw: dict[str, Any]
+) -> None:
+    raw["hosts"]["worker"] |= {
+        "image": "debian-gpu",
+        "availability_zones": ["az2", "nova"],
+        "boot_volume": {"type": "gold"},
+    }
+    raw["openstack"]["availability_zone"] = "nova"
+    found = look(connection, raw)
+    assert short(found) == {"image debian-gpu", "availability zone az2", "volume type gold"}
+    assert {"image debian-12", "availability zone nova"} <= set(found)
+    # A flavor without a disk will do for those that start from volumes.
+    raw["hosts"]["worker"] = {**raw["hosts"]["worker"], "image": "debian-12"}
+    project.answers["compute/v2.1/flavors/detail"]["flavors"][1]["disk"] = 0
+    assert "flavor worker" not in short(look(connection, raw))
+
+
 def test_what_is_made_already_is_not_wanted_again(
     project: Project, connection: Connection, raw: dict[str, Any]
 ) -> None:

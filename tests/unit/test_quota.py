@@ -55,6 +55,14 @@ def test_hosts_that_start_from_volumes(raw: dict[str, Any]) -> None:
     assert after.gigabytes - before.gigabytes == 4 * 20
 
 
+def test_a_group_that_starts_from_volumes(raw: dict[str, Any]) -> None:
+    before = needed(raw)
+    raw["hosts"]["worker"]["boot_volume"] = {"type": "ssd"}
+    after = needed(raw)
+    assert after.volumes - before.volumes == 2
+    assert after.gigabytes - before.gigabytes == 2 * 20
+
+
 def test_existing_network(raw: dict[str, Any]) -> None:
     raw["openstack"]["network"] = {"name": "n", "subnet": "s"}
     found = needed(raw)

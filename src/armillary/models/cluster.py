@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from armillary.models.parts import (
     Backup,
+    BootVolume,
     Cloud,
     Components,
     Flavor,
@@ -47,6 +48,11 @@ class Host:
     flavor_name: str
     flavor: Flavor
     volumes: dict[str, Volume]
+    image: str
+    """By the name the cloud knows it by."""
+    availability_zone: str | None
+    boot_volume: BootVolume | None
+    """What it starts from, in place of its flavor's disk."""
 
 
 class Cluster(Part):
@@ -131,6 +137,7 @@ class Cluster(Part):
 
     def expanded_hosts(self) -> list[Host]:
         """All hosts, in order of their slots."""
+        default = self.openstack
         hosts = [
             Host(
                 name=name,
@@ -141,11 +148,22 @@ class Cluster(Part):
                 flavor_name=group.flavor,
                 flavor=self.flavors[group.flavor],
                 volumes=dict(group.volumes),
+                image=group.image or (default.image if default else LOCAL_HOST_IMAGE),
+                availability_zone=self._zone(group, number),
+                boot_volume=group.boot_volume or (default.boot_volume if default else None),
             )
             for key, group in self.hosts.items()
-            for name, slot in zip(host_names(key, group), slots(group), strict=True)
+            for number, (name, slot) in enumerate(
+                zip(host_names(key, group), slots(group), strict=True)
+            )
         ]
         return sorted(hosts, key=lambda host: host.slot)
+
+    def _zone(self, group: HostGroup, number: int) -> str | None:
+        """Return the zone of a group's host, counted from 0."""
+        if group.availability_zones:
+            return group.availability_zones[number % len(group.availability_zones)]
+        return self.openstack.availability_zone if self.openstack else None
 
     def _of_role(self, role: Role) -> list[Host]:
         return [host for host in self.expanded_hosts() if host.role == role]
@@ -182,9 +200,7 @@ class Cluster(Part):
         """
         if root == "data":
             return self._data_variables()
-        return self._compute_variables(
-            image or (self.openstack.image if self.openstack else LOCAL_HOST_IMAGE)
-        )
+        return self._compute_variables(image)
 
     def _data_variables(self) -> dict[str, Any]:
         volumes = {
@@ -207,8 +223,8 @@ class Cluster(Part):
         default = self.openstack.volume_type if self.openstack else None
         return {"size_gib": volume.size.gib, "shared": shared, "type": volume.type or default}
 
-    def _compute_variables(self, image: str) -> dict[str, Any]:
-        hosts = {}
+    def _compute_variables(self, image: str | None) -> dict[str, Any]:
+        hosts: dict[str, dict[str, Any]] = {}
         for host in self.expanded_hosts():
             volumes = {
                 name: {"volume": f"{host.name}-{name}", "mount": volume.mount, "shared": False}
@@ -225,9 +241,15 @@ class Cluster(Part):
                 "cpus": host.flavor.cpus,
                 "memory_mib": host.flavor.memory.mib,
                 "disk_gib": host.flavor.disk.gib,
-                "image": image,
+                "image": image or host.image,
                 "volumes": volumes,
             }
+            if self.openstack:
+                boot = host.boot_volume
+                hosts[host.name] |= {
+                    "availability_zone": host.availability_zone,
+                    "boot_volume": boot and {"type": boot.type or self.openstack.volume_type},
+                }
         variables: dict[str, Any] = {
             "cluster": self.name,
             "network": {
@@ -243,17 +265,15 @@ class Cluster(Part):
         return variables
 
     def _openstack_variables(self, settings: OpenStack) -> dict[str, Any]:
-        boot = settings.boot_volume
         given = settings.model_dump(
             mode="json",
             include={
-                *("cloud", "external_network", "network", "dns_servers", "availability_zone"),
+                *("cloud", "external_network", "network", "dns_servers"),
                 *("access", "allow_from", "load_balancer", "server_group_policy"),
             },
         )
         return {
             **given,
-            "boot_volume": boot and {"type": boot.type or settings.volume_type},
             "exports": EXPORTS,
             "floating_ips": self.floating_ips(),
         }

@@ -118,6 +118,16 @@ class Volume(Part):
     type: CloudName | None = _VOLUME_TYPE
 
 
+class BootVolume(Part):
+    """That hosts start from a volume instead of the disk of their flavor."""
+
+    type: CloudName | None = Field(
+        default=None,
+        description="A volume type of the cloud; default: `openstack.volume_type`.",
+        examples=["ssd"],
+    )
+
+
 class HostGroup(Part):
     """Hosts of one kind: `<group>-1`, `<group>-2` and so on."""
 
@@ -141,6 +151,23 @@ class HostGroup(Part):
         description="Disks that each host of the group has for itself.",
         examples=[{"data": {"size": "20GiB", "mount": "/var/lib/armillary/data"}}],
     )
+    image: CloudName | None = Field(
+        default=None,
+        description="With cloud `openstack`: another image than `openstack.image`.",
+        examples=["debian-12-gpu"],
+    )
+    availability_zones: list[CloudName] | None = Field(
+        default=None,
+        description="With cloud `openstack`: other zones than `openstack.availability_zone`; the hosts take them in turn, so "
+        "that three control planes can be in three.",
+        examples=[["az1", "az2", "az3"]],
+    )
+    boot_volume: BootVolume | None = Field(
+        default=None,
+        description="With cloud `openstack`: that these hosts start from volumes, or from volumes of another type than "
+        "`openstack.boot_volume` says.",
+        examples=[{"type": "ssd"}],
+    )
 
 
 class SharedSpace(Part):
@@ -160,16 +187,6 @@ class ExistingNetwork(Part):
     subnet: CloudName = Field(
         description="The name of its IPv4 subnet; `network.hosts` must be the subnet's range.",
         examples=["science-subnet"],
-    )
-
-
-class BootVolume(Part):
-    """That hosts start from a volume instead of the disk of their flavor."""
-
-    type: CloudName | None = Field(
-        default=None,
-        description="A volume type of the cloud; default: `openstack.volume_type`.",
-        examples=["ssd"],
     )
 
 

@@ -57,7 +57,7 @@ def quota_needed(cluster: Cluster) -> Quota:
     balancer = settings.load_balancer == "octavia"
     data = [volume.size.gib for host in hosts for volume in host.volumes.values()]
     data += [space.size.gib for space in cluster.shared.values()]
-    boot = [host.flavor.disk.gib for host in hosts] if settings.boot_volume else []
+    boot = [host.flavor.disk.gib for host in hosts if host.boot_volume]
     given = sum(address == "new" for address in cluster.floating_ips().values())
     return Quota(
         instances=len(hosts),

@@ -519,6 +519,9 @@ def _openstack_names(draft: Draft) -> Iterator[tuple[Path, str]]:
         if flavor.name is not None:
             yield ("flavors", name, "name"), "flavor"
     for name, group in draft.hosts.items():
+        for key in ("image", "availability_zones", "boot_volume"):
+            if getattr(group, key) is not None:
+                yield ("hosts", name, key), key.replace("_", " ").removesuffix("s")
         for volume, part in group.volumes.items():
             if part.type is not None:
                 yield ("hosts", name, "volumes", volume, "type"), "volume type"

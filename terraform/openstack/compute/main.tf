@@ -63,7 +63,7 @@ resource "terraform_data" "made_of" {
 
   input = {
     image       = each.value.image
-    boot_volume = var.openstack.boot_volume == null ? "" : coalesce(var.openstack.boot_volume.type, "default")
+    boot_volume = each.value.boot_volume == null ? "" : coalesce(each.value.boot_volume.type, "default")
   }
 }
 
@@ -72,8 +72,8 @@ resource "openstack_compute_instance_v2" "host" {
 
   name              = "${var.cluster}-${each.key}"
   flavor_name       = each.value.flavor
-  image_id          = var.openstack.boot_volume == null ? local.images[each.value.image] : null
-  availability_zone = var.openstack.availability_zone
+  image_id          = each.value.boot_volume == null ? local.images[each.value.image] : null
+  availability_zone = each.value.availability_zone
   metadata          = { armillary-cluster = var.cluster_id, armillary-role = each.value.role }
   tags              = local.tags
   # File systems are unmounted before the host goes.
@@ -104,7 +104,7 @@ resource "openstack_compute_instance_v2" "host" {
   }
 
   dynamic "block_device" {
-    for_each = var.openstack.boot_volume == null ? [] : [var.openstack.boot_volume]
+    for_each = each.value.boot_volume == null ? [] : [each.value.boot_volume]
     content {
       uuid                  = local.images[each.value.image]
       source_type           = "image"

@@ -72,6 +72,10 @@ variable "hosts" {
     flavor   = string
     disk_gib = number
     image    = string
+    # null: Nova chooses.
+    availability_zone = optional(string)
+    # null: from the disk of the flavor.
+    boot_volume = optional(object({ type = optional(string) }))
     volumes = map(object({
       volume = string
       mount  = string
@@ -117,8 +121,6 @@ variable "openstack" {
     external_network    = string
     network             = optional(object({ name = string, subnet = string }))
     dns_servers         = optional(list(string), [])
-    availability_zone   = optional(string)
-    boot_volume         = optional(object({ type = optional(string) }))
     floating_ips        = map(string)
     access              = optional(string, "bastion")
     allow_from          = optional(list(string), ["0.0.0.0/0"])

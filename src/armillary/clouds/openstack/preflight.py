@@ -167,7 +167,9 @@ def _flavors(connection: Connection, cluster: Cluster) -> Iterator[Check]:
             )
             continue
         flavor = there[wanted.name]
-        boots = cluster.openstack is not None and cluster.openstack.boot_volume is not None
+        boots = all(
+            host.boot_volume for host in cluster.expanded_hosts() if host.flavor_name == name
+        )
         short = [
             f"{has} {what} where {least} are wanted"
             for has, least, what in (
@@ -193,10 +195,10 @@ def _fitting(flavors: Iterable[Any], wanted: Any) -> str:
 
 
 def _images(connection: Connection, cluster: Cluster, made: Mapping[str, int]) -> Iterator[Check]:
-    assert cluster.openstack is not None
     new = len(cluster.expanded_hosts()) - made.get("instances", 0)
-    for name in [cluster.openstack.image]:
-        disk = min(flavor.disk.gib for flavor in cluster.flavors.values())
+    hosts = cluster.expanded_hosts()
+    for name in sorted({host.image for host in hosts}):
+        disk = min(host.flavor.disk.gib for host in hosts if host.image == name)
         yield _image(connection, name, disk, new > 0)
 
 
@@ -231,8 +233,7 @@ def _volume_types(connection: Connection, cluster: Cluster) -> Iterator[Check]:
     wanted = {cluster.openstack.volume_type}
     wanted |= {each.type for host in cluster.expanded_hosts() for each in host.volumes.values()}
     wanted |= {space.type for space in cluster.shared.values()}
-    if cluster.openstack.boot_volume:
-        wanted.add(cluster.openstack.boot_volume.type)
+    wanted |= {host.boot_volume.type for host in cluster.expanded_hosts() if host.boot_volume}
     there = sorted(each.name for each in connection.block_storage.types())
     for name in sorted(filter(None, wanted)):
         yield Check(
@@ -246,18 +247,19 @@ def _zones(connection: Connection, cluster: Cluster) -> Iterator[Check]:
     assert cluster.openstack is not None
     # openstacksdk's types still allow for a version of Cinder without zones.
     cinder: Any = connection.block_storage
-    for name, wanted, ask in (
-        ("availability zone", cluster.openstack.availability_zone, connection.compute),
-        ("volume availability zone", cluster.openstack.volume_availability_zone, cinder),
+    of_hosts = {host.availability_zone for host in cluster.expanded_hosts()}
+    for kind, wanted, ask in (
+        ("availability zone", of_hosts, connection.compute),
+        ("volume availability zone", {cluster.openstack.volume_availability_zone}, cinder),
     ):
-        if wanted is None:
-            continue
-        there = sorted(zone.name for zone in ask.availability_zones())
-        yield Check(
-            name=f"{name} {wanted}",
-            ok=wanted in there,
-            detail=f"The cloud has no {name} `{wanted}`. It has: {', '.join(there)}.",
-        )
+        names = sorted(filter(None, wanted))
+        there = sorted(zone.name for zone in ask.availability_zones()) if names else []
+        for name in names:
+            yield Check(
+                name=f"{kind} {name}",
+                ok=name in there,
+                detail=f"The cloud has no {kind} `{name}`. It has: {', '.join(there)}.",
+            )
 
 
 def _networks(connection: Connection, cluster: Cluster) -> Iterator[Check]:
