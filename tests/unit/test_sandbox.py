@@ -116,3 +116,9 @@ def test_exit_codes(outcomes: list[bool | None], code: int) -> None:
 def test_an_agent_that_never_came_is_missed() -> None:
     heard = dict.fromkeys(checks.AGENTS[1:], True) | {checks.AGENTS[1]: False, "other": True}
     assert [each.ok for each in checks.agents(heard)] == [False, False] + [True] * 7
+
+
+def test_it_is_not_well_before_volumes_can_be_made() -> None:
+    """cinder-volume is up some time before Cinder's scheduler knows of anything that is free."""
+    assert checks.capacity(0.0).ok is False
+    assert checks.capacity(18.7).ok is True

@@ -105,9 +105,23 @@ def _agents(paths: ClusterPaths) -> list[Check]:
                 **{each.binary: each.state == "up" for each in cloud.block_storage.services()},
                 **{each.binary: each.is_alive for each in cloud.network.agents()},
             }
+            pools = list(cloud.block_storage.backend_pools())
+            free = sum(float(each.capabilities["free_capacity_gb"]) for each in pools)
     except (SDKException, ClientException, OSError) as error:
         return [Check(name="agents", ok=False, detail=f"Could not ask for them: {error}")]
-    return agents(heard)
+    return [*agents(heard), capacity(free)]
+
+
+def capacity(free: float) -> Check:
+    """Return a check of what Cinder's scheduler knows to be free, in GiB.
+
+    It hears of it some time after cinder-volume is up; until then every volume ends in error.
+    """
+    return Check(
+        name="room for volumes",
+        ok=free > 0,
+        detail="" if free > 0 else "Cinder's scheduler has not heard of any yet.",
+    )
 
 
 def agents(heard: Mapping[str, bool]) -> list[Check]:
