@@ -233,15 +233,12 @@ class Cluster(Part):
     def _terraform_containers(self) -> dict[str, Any]:
         store = self.components.object_store
         declared = store.containers if store else {}
-        return {
-            name: {
-                "quota_bytes": declared[name].quota.bytes if declared[name].quota else None,
-                "segments": bool(self.s3_keys),
-            }
-            if name in declared
-            else {"quota_bytes": None, "segments": False}
-            for name in self.containers
-        }
+        found: dict[str, Any] = {}
+        for name in self.containers:
+            quota = declared[name].quota if name in declared else None
+            segments = name in declared and bool(self.s3_keys)
+            found[name] = {"quota_bytes": quota and quota.bytes, "segments": segments}
+        return found
 
     def _volume(self, volume: Volume | SharedSpace, *, shared: bool) -> dict[str, Any]:
         default = self.openstack.volume_type if self.openstack else None
