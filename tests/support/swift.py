@@ -8,6 +8,7 @@ with swift.serve(tmp_path, ["alerts", "spark"]) as store:
 from __future__ import annotations
 
 import base64
+import getpass
 import importlib.util
 import json
 import os
@@ -32,6 +33,8 @@ from botocore.config import Config
 from cryptography.fernet import Fernet
 
 from armillary.artifacts import build_artifact, load_manifest
+from armillary.objectstore.access import Access
+from armillary.objectstore.access import Key as AccessKey
 from armillary.paths import ROOT
 from support.waiting import until
 
@@ -66,6 +69,7 @@ class Store:
     keys: Mapping[str, Key]
     """Name of a service or user: its key."""
     region: str = "us-east-1"
+    home: Path | None = None
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def s3(self, name: str, **settings: Any) -> Any:
@@ -115,9 +119,13 @@ class Store:
         return {"X-Auth-Token": answer.headers["X-Auth-Token"]}
 
     def upkeep(self, program: str, kind: str) -> None:
-        """Run one of Swift's daemons once, such as `object-updater` with the configuration of `object-server`."""
+        """Run one of Swift's daemons once, such as `object-updater` with the configuration `object-server`."""
         subprocess.run(
-            [*_swift(program), str(self.folder / f"{kind}.conf"), "once"],
+            [
+                *_swift(f"swift-{program}", self.home or _home()),
+                str(self.folder / f"{kind}.conf"),
+                "once",
+            ],
             check=True,
             capture_output=True,
             timeout=120,
@@ -135,7 +143,7 @@ class Store:
         first = next(iter(self.processes.values()), None)
         self.processes[server] = subprocess.Popen(
             [
-                *_swift(f"swift-{server}-server"),
+                *_swift(f"swift-{server}-server", self.home or _home()),
                 str(self.folder / f"{server}-server.conf"),
                 "--verbose",
             ],
@@ -149,6 +157,12 @@ class Store:
         """Return the last of what the servers said."""
         parts = [self.folder / f"{server}.log" for server in SERVERS]
         return "\n".join(path.read_text()[-2000:] for path in parts if path.exists())
+
+    def access(self, containers: Sequence[str], region: str | None = None) -> Access:
+        """Return how it is opened, as Armillary has it."""
+        keys = {name: AccessKey(key.access, key.secret) for name, key in self.keys.items()}
+        names = {name: name for name in containers}
+        return Access(self.url, region or self.region, "", names, keys, True, "")
 
     def answers(self) -> bool:
         """Tell whether all four servers work."""
@@ -170,6 +184,7 @@ def serve(
     devices: Sequence[str] = ("d1",),
     replicas: int = 1,
     left_out: Sequence[str] = (),
+    home: Path | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Store]:
     """Run Swift (a proxy and three servers, one process group) until the block ends.
@@ -180,6 +195,7 @@ def serve(
         devices: directories that stand for volumes.
         replicas: how often each object is kept.
         left_out: middlewares to take out of the proxy's pipeline, for a store that can do less.
+        home: the directory of another Swift than the locked one, with `bin` and `lib`.
         settings: variables of the role, to have other values.
     """
     ports = _free_ports(len(SERVERS))
@@ -189,6 +205,7 @@ def serve(
         **_role("vars"),
         "objectstore_configuration": str(folder),
         "objectstore_cache": str(folder),
+        "objectstore_user": getpass.getuser(),
         "objectstore_scheme": "http",
         "objectstore_account": ACCOUNT,
         "objectstore_accounts": {name: {"secret": key.secret} for name, key in keys.items()},
@@ -208,8 +225,8 @@ def serve(
     for device in devices:
         (folder / "devices" / device).mkdir(parents=True, exist_ok=True)
     _configure(folder, known, left_out)
-    _rings(folder, known, devices, replicas)
-    store = Store(folder, f"http://127.0.0.1:{ports[3]}", keys)
+    _rings(folder, known, devices, replicas, home or _home())
+    store = Store(folder, f"http://127.0.0.1:{ports[3]}", keys, home=home)
     try:
         for server in SERVERS:
             store.start(server)
@@ -239,7 +256,9 @@ def _configure(folder: Path, known: Mapping[str, Any], left_out: Sequence[str]) 
         (folder / f"{kind}-server.conf").write_text(text)
 
 
-def _rings(folder: Path, known: Mapping[str, Any], devices: Sequence[str], replicas: int) -> None:
+def _rings(
+    folder: Path, known: Mapping[str, Any], devices: Sequence[str], replicas: int, home: Path
+) -> None:
     declaration = {
         "directory": str(folder),
         "ip": known["objectstore_bind"],
@@ -249,16 +268,16 @@ def _rings(folder: Path, known: Mapping[str, Any], devices: Sequence[str], repli
         "devices": dict.fromkeys(devices, 1),
     }
     subprocess.run(
-        [_python(), "-IS", str(ROLE / "files" / "rings.py"), str(_home() / "lib")],
+        [_python(), "-IS", str(ROLE / "files" / "rings.py"), str(home / "lib")],
         input=json.dumps(declaration).encode(),
         capture_output=True,
         check=True,
     )
 
 
-def _swift(program: str) -> list[str]:
+def _swift(program: str, home: Path) -> list[str]:
     """Return the command that runs a program of Swift's with a Python that its compiled modules fit."""
-    return [_python(), "-IS", str(_home() / "bin" / program)]
+    return [_python(), "-IS", str(home / "bin" / program)]
 
 
 @cache
