@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
+import jinja2
 import pytest
 import requests
 from botocore.exceptions import ClientError
 from support import swift
 from support.swift import ACCOUNT, Container, Key, Store
+
+from armillary.paths import ROOT
 
 QUOTA = 2**20
 
@@ -125,3 +129,42 @@ def test_containers_are_made_once_changed_when_asked_and_closed_when_undeclared(
         assert requests.get(url, headers=store.token("operator"), timeout=30).content == b"1"
         assert store.have({**second, "old": Container(write=["spark"])}) == ["old", "old+segments"]
         assert spark.get_object(Bucket="old", Key="kept")["Body"].read() == b"1"
+
+
+def test_the_files_of_a_secret_are_all_that_a_program_needs(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = ROOT / "ansible" / "roles" / "objectstore_key" / "templates"
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(role), trim_blocks=True)
+    key = store.keys["alerts"]
+    known = {
+        "objectstore_key_account": "alerts",
+        "objectstore_key_mount": str(tmp_path),
+        "objectstore_key_store": {
+            "endpoint": store.url,
+            "region": store.region,
+            "ca": "",
+            "can": {"checksums": True},
+            "s3": {"alerts": {"access": key.access, "secret": key.secret}},
+        },
+    }
+    for name in ("config", "credentials"):
+        text = environment.get_template(f"{name}.j2").render(known)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    client = boto3.session.Session().client("s3")
+    client.put_object(Bucket="archive", Key="by files", Body=b"1")
+    assert client.get_object(Bucket="archive", Key="by files")["Body"].read() == b"1"
+
+
+def test_parts_go_with_the_object_they_are_of(store: Store) -> None:
+    alerts, place = store.s3("alerts"), {"Bucket": "archive", "Key": "large"}
+    begun = alerts.create_multipart_upload(**place)["UploadId"]
+    made = alerts.upload_part(**place, UploadId=begun, PartNumber=1, Body=b"1" * QUOTA)
+    parts = {"Parts": [{"PartNumber": 1, "ETag": made["ETag"]}]}
+    alerts.complete_multipart_upload(**place, UploadId=begun, MultipartUpload=parts)
+    segments = f"{store.url}/v1/AUTH_{ACCOUNT}/archive%2Bsegments"
+    assert "large" in requests.get(segments, headers=store.token("operator"), timeout=30).text
+    alerts.delete_object(**place)
+    assert requests.get(segments, headers=store.token("operator"), timeout=30).text == ""

@@ -72,6 +72,10 @@ def test_an_old_swift_lacks_what_it_lacks(tmp_path: Path) -> None:
         first, rest = program.read_text().split("\n", 1)
         assert first.startswith("#!")
         program.write_text(f"import sys; sys.path.insert(0, {str(home / 'lib')!r})\n{rest}")
+    # Then its configuration could be nowhere else.
+    module = home / "lib" / "swift" / "common" / "utils" / "__init__.py"
+    settled = module.read_text().replace("/etc/swift/swift.conf", f"{tmp_path}/store/swift.conf")
+    module.write_text(settled)
     (tmp_path / "store").mkdir()
     with swift.serve(tmp_path / "store", home=home) as store:
         store.have(CONTAINERS)
