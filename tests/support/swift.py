@@ -70,6 +70,8 @@ class Store:
     """Name of a service or user: its key."""
     region: str = "us-east-1"
     home: Path | None = None
+    ports: Sequence[int] = ()
+    """Of the four servers."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def s3(self, name: str, **settings: Any) -> Any:
@@ -169,9 +171,10 @@ class Store:
         for server, process in self.processes.items():
             assert process.poll() is None, f"{server} ended:\n{self.log()}"
         try:
-            headers = self.token("operator")
-            url = f"{self.url}/v1/AUTH_{ACCOUNT}"
-            return requests.get(url, headers=headers, timeout=5).ok
+            return all(
+                requests.get(f"http://127.0.0.1:{port}/healthcheck", timeout=5).ok
+                for port in self.ports
+            )
         except requests.RequestException:
             return False
 
@@ -226,7 +229,7 @@ def serve(
         (folder / "devices" / device).mkdir(parents=True, exist_ok=True)
     _configure(folder, known, left_out)
     _rings(folder, known, devices, replicas, home or _home())
-    store = Store(folder, f"http://127.0.0.1:{ports[3]}", keys, home=home)
+    store = Store(folder, f"http://127.0.0.1:{ports[3]}", keys, home=home, ports=ports)
     try:
         for server in SERVERS:
             store.start(server)
