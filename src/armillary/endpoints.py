@@ -5,6 +5,7 @@ from __future__ import annotations
 from armillary.files import write
 from armillary.models.cluster import Cluster
 from armillary.models.endpoints import Endpoint, Endpoints
+from armillary.objectstore.access import access
 from armillary.paths import ClusterPaths
 
 
@@ -25,6 +26,17 @@ def write_endpoints(paths: ClusterPaths, cluster: Cluster) -> None:
             description="The Kubernetes API",
         ),
     ]
+    store = access(cluster, paths)
+    if store is not None:
+        found.append(
+            Endpoint(
+                name="objects",
+                url=f"{store.endpoint}/",
+                login=", ".join(sorted(store.keys)) or None,
+                secret_ref=f"secrets.yml#{store.secret}.s3",
+                description="The object store, by S3",
+            )
+        )
     hub = cluster.components.jupyterhub
     if hub is not None:
         first = hub.authenticator.users[0].name

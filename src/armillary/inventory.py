@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from armillary.bundle.use import host_packages
 from armillary.clouds.contract import Cloud
 from armillary.files import write
 from armillary.models.cluster import Cluster
-from armillary.models.rules import DATA_MOUNT, EXPORTS, HOMES
+from armillary.models.rules import DATA_MOUNT, EXPORTS, HOMES, OBJECTS, OPERATOR
+from armillary.objectstore import abilities
+from armillary.objectstore.access import PORT, REGION, access
 from armillary.paths import ClusterPaths
 from armillary.ssh import USER
 
@@ -66,8 +68,10 @@ def inventory(
 
 def _hosts(cluster: Cluster, output: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     flavors = {host.name: host.flavor for host in cluster.expanded_hosts()}
+    served = {cluster.services_host().name: {"armillary_objectstore": _own_object_store(cluster)}}
     return {
         name: {
+            **served.get(name, {}),
             "ansible_host": host["access_address"],
             "armillary_address": host["address"],
             "armillary_role": host["role"],
@@ -129,6 +133,7 @@ def _shared(
         "armillary_storage": _storage(cluster),
         "armillary_prefetch": _prefetch(cluster, images),
         "armillary_backup": _backup(cluster),
+        "armillary_object_store": _object_store(cluster, paths),
         "armillary_host_quirks": cloud.quirks(),
         "armillary_components": cluster.components.model_dump(mode="json", by_alias=True),
     }
@@ -141,6 +146,56 @@ def _storage(cluster: Cluster) -> dict[str, str]:
         "local": f"{DATA_MOUNT}/claims",
         "shared": shared and f"{shared}/claims",
         "homes": shared and f"{shared}/homes",
+    }
+
+
+def _object_store(cluster: Cluster, paths: ClusterPaths) -> dict[str, Any]:
+    """Return how the object store is opened and what it can do; empty where there is none. Keys by reference."""
+    found = access(cluster, paths)
+    if found is None:
+        return {}
+    known = abilities.read(paths)
+    return {
+        "endpoint": found.endpoint,
+        "region": known.region if known else found.region,
+        "ca": found.ca,
+        "containers": dict(found.containers),
+        "apart": found.apart,
+        "s3": f"{{{{ armillary_secrets.{found.secret}.s3 }}}}",
+        "can": known.model_dump(mode="json") if known else {},
+    }
+
+
+def _own_object_store(cluster: Cluster) -> dict[str, Any]:
+    """Return what the services host's object store is to be; empty where it has none."""
+    store = cluster.components.object_store
+    if store is None or not cluster.has_own_object_store:
+        return {}
+
+    def accounts(names: Sequence[str]) -> list[str]:
+        return [f"{cluster.name}:{name}" for name in names]
+
+    return {
+        "account": cluster.name,
+        "operator": OPERATOR,
+        "port": PORT,
+        "region": REGION,
+        "replicas": store.replicas,
+        # A larger volume takes more of the objects.
+        "devices": {
+            volume.mount.rpartition("/")[2]: volume.size.gib
+            for volume in cluster.services_host().volumes.values()
+            if volume.mount.startswith(f"{OBJECTS}/")
+        },
+        "containers": [
+            {
+                "name": f"{cluster.name}-{name}",
+                "quota_bytes": each.quota and each.quota.bytes,
+                "read": accounts(each.read),
+                "write": accounts(each.write),
+            }
+            for name, each in store.containers.items()
+        ],
     }
 
 

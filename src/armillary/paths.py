@@ -72,6 +72,11 @@ class ClusterPaths:
         return self.root / "images-source"
 
     @property
+    def object_store(self) -> Path:
+        """What the object store was found to be able to do."""
+        return self.root / "object-store.json"
+
+    @property
     def inventory(self) -> Path:
         return self.root / "inventory"
 

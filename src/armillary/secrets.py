@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from cryptography.fernet import Fernet
 
 from armillary.files import read_yaml, write_secret
 from armillary.models.cluster import Cluster
@@ -43,14 +44,33 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
     if cluster.backup:
         # Without it no backup can be read: it is never made anew while the file lives.
         wanted["backup"] = kept.get("backup") or {"password": secrets.token_urlsafe(32)}
-    if "object_store" in kept:
-        wanted["object_store"] = kept["object_store"]
+    if cluster.has_own_object_store:
+        wanted["own_object_store"] = _own_object_store(cluster, kept.get("own_object_store", {}))
+    for name in ("object_store", "own_object_store"):
+        if name in kept and name not in wanted:
+            # What is stored is there for whoever declares it again.
+            wanted[name] = kept[name]
     _write(paths, wanted)
     return wanted
 
 
-def keep_object_store(paths: ClusterPaths, access: Mapping[str, str] | None) -> None:
-    """Remember how the cluster's containers are opened; None where there are none.
+def _own_object_store(cluster: Cluster, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the secrets of an object store on the services host; keys of those who are named no more go."""
+    keys = kept.get("s3", {})
+    return {
+        "hash_prefix": kept.get("hash_prefix") or secrets.token_hex(16),
+        "hash_suffix": kept.get("hash_suffix") or secrets.token_hex(16),
+        "token_key": kept.get("token_key") or Fernet.generate_key().decode(),
+        "operator": kept.get("operator") or new_password(),
+        "s3": {
+            name: keys.get(name) or {"access": f"{cluster.name}:{name}", "secret": new_password()}
+            for name in cluster.s3_keys
+        },
+    }
+
+
+def keep_object_store(paths: ClusterPaths, access: Mapping[str, Any] | None) -> None:
+    """Remember how the cluster's containers in the cloud's own store are opened; None where there are none.
 
     Args:
         paths: the cluster's state directory.

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,9 @@ from urllib3.exceptions import HTTPError
 from armillary.files import write
 from armillary.models.cluster import Cluster
 from armillary.models.report import Check
+from armillary.objectstore import abilities
+from armillary.objectstore.access import access, writer
+from armillary.objectstore.probe import health
 from armillary.paths import ClusterPaths
 
 TIMEOUT = 5.0
@@ -43,8 +47,25 @@ def checks(paths: ClusterPaths, cluster: Cluster) -> list[Check]:
         looks.append(
             lambda: [https_check(paths, "hub", f"https://hub.{cluster.domain}/hub/health", {200})]
         )
+    if cluster.components.object_store is not None:
+        looks.append(lambda: _objects(paths, cluster))
     with ThreadPoolExecutor(len(looks)) as pool:
         return [check for found in pool.map(lambda look: look(), looks) for check in found]
+
+
+def _objects(paths: ClusterPaths, cluster: Cluster) -> list[Check]:
+    """List a container with the key of somebody who may; without keys, there is nothing to ask with."""
+    opened, who = access(cluster, paths), writer(cluster)
+    if opened is None or who is None:
+        return []
+    known = abilities.read(paths)
+    if known is not None:
+        opened = replace(opened, region=known.region)
+    name, container = who
+    started = time.monotonic()
+    wrong = health(opened, name, opened.containers[container], TIMEOUT)
+    seconds = round(time.monotonic() - started, 3)
+    return [Check(name="objects", ok=not wrong, detail=wrong, seconds=seconds)]
 
 
 def https_check(paths: ClusterPaths, name: str, url: str, expected: set[int]) -> Check:

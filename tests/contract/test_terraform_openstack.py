@@ -41,6 +41,12 @@ def host(name: str) -> str:
     return f'{INSTANCE}.host["{name}"]'
 
 
+def _with_objects(world: World) -> None:
+    archive = {"quota": "2GiB", "write": ["alerts"], "read": ["spark"]}
+    world.raw["openstack"]["s3"] = True
+    world.raw["components"]["object_store"] = {"containers": {"archive": archive}}
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
@@ -50,7 +56,7 @@ def world(tmp_path: Path) -> World:
 def applied(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A cluster of the sample with containers, applied once; tests work on copies of it."""
     made = World(tmp_path_factory.mktemp("applied"))
-    made.raw["openstack"] |= {"containers": ["archive"], "s3": True}
+    _with_objects(made)
     made.up()
     return made
 
@@ -74,7 +80,7 @@ def running(applied: World, tmp_path: Path) -> World:
         shutil.copytree(applied.roots[root].directory, directory / "state" / root, ignore=kept)
     shutil.copy(ClusterPaths(applied.directory).cluster_id, directory)
     found = World(directory)
-    found.raw["openstack"] |= {"containers": ["archive"], "s3": True}
+    _with_objects(found)
     return found
 
 
@@ -265,6 +271,9 @@ def test_credentials_open_the_containers_alone_and_are_told_nobody(applied: Worl
     }
     outputs = applied.roots["data"].outputs()
     assert outputs["containers"] == {"archive": "science-archive"}
+    for name in ("science-archive", "science-archive+segments"):
+        made = applied.one("openstack_objectstorage_container_v1", name)
+        assert made["metadata"]["quota-bytes"] == str(2 * 2**30)
     # A container that holds something is not deleted.
     assert (
         applied.one("openstack_objectstorage_container_v1", "science-archive")["force_destroy"]
@@ -272,9 +281,14 @@ def test_credentials_open_the_containers_alone_and_are_told_nobody(applied: Worl
     )
     secret = credential["secret"]
     assert outputs["credentials"]["application_credential"]["secret"] == secret
-    (s3,) = applied.cloud.all("openstack_identity_ec2_credential_v3")
-    assert outputs["credentials"]["s3"]["access"] == s3["access"]
-    assert not [event for event in applied.events if secret in event or s3["secret"] in event]
+    keys = {
+        each["access"]: each for each in applied.cloud.all("openstack_identity_ec2_credential_v3")
+    }
+    given = outputs["credentials"]["s3"]
+    assert given.keys() == {"alerts", "spark"}
+    assert {each["access"] for each in given.values()} == keys.keys()
+    for told in (secret, *(each["secret"] for each in keys.values())):
+        assert not [event for event in applied.events if told in event]
 
 
 # --- again, and changes -----------------------------------------------------------------------
@@ -411,7 +425,10 @@ def test_gate_refuses_what_hosts_would_not_survive(planned: World, edit: Edit, s
 
 def test_gate_refuses_to_lose_data(planned: World) -> None:
     planned.raw["hosts"]["worker"]["count"] = 1
-    planned.raw["openstack"] |= {"containers": [], "s3": False}
+    planned.raw["openstack"]["s3"] = False
+    planned.raw["components"] = {
+        name: part for name, part in planned.raw["components"].items() if name != "object_store"
+    }
     refusals = check_plan(planned.plan("data"), set())
     assert any("The volume science-worker-2-data would be deleted" in each for each in refusals)
     assert any("The container science-archive would be deleted" in each for each in refusals)
@@ -482,7 +499,11 @@ def _everything(raw: dict[str, Any]) -> None:
         "allow_from": ["192.0.2.0/24", "198.51.100.0/24"],
         "dns_servers": ["192.0.2.53"],
         "server_group_policy": "anti-affinity",
-        "containers": ["archive", "alerts"],
+        "s3": True,
+    }
+    raw["backup"] = {"container": "backup"}
+    raw["components"]["object_store"] = {
+        "containers": {"archive": {"quota": "1TiB", "write": ["alerts"]}, "alerts": {}}
     }
 
 

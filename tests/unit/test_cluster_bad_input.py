@@ -76,10 +76,27 @@ openstack:
     services-1: 198.51.100.7
   access: bastion
   allow_from: [192.0.2.0/24]
-  containers: [archive]
 flavors:
 """,
     )
+)
+
+#: GOOD, with an object store.
+OBJECTS = GOOD.replace(
+    "/var/lib/registry}\n",
+    "/var/lib/registry}\n      objects: {size: 20GiB, mount: /var/lib/armillary/objects/d1}\n",
+).replace(
+    "components:\n",
+    """\
+components:
+  object_store:
+    replicas: 1
+    containers:
+      archive:
+        quota: 10GiB
+        write: [alerts]
+        read: [spark]
+""",
 )
 
 #: Stands in a case's text at the end of the line the problem must name.
@@ -116,12 +133,14 @@ class Case:
 
 
 HUB = "components.jupyterhub"
+STORE = "components.object_store"
 WORKER = "  worker:\n    role: worker\n    count: 2\n    flavor: large\n    volumes:\n"
 DATA = "      data: {size: 20GiB, mount: /var/lib/armillary/data}\n"
 CONTROL = "    role: control_plane\n    flavor: small\n"
 REGISTRY = "    volumes:\n      registry: {size: 20GiB, mount: /var/lib/registry}\n"
 USERS = "        - name: ada\n        - name: bob\n"
 LARGE = "  large: {cpus: 2, memory: 6GiB, disk: 20GiB}"
+TINY = ("role: services\n    flavor: small", "role: services\n    flavor: tiny")
 PROFILE = """\
       - name: vo
         display_name: Virtual Observatory
@@ -1306,39 +1325,31 @@ CASES = [
                 0,
             ),
             (
-                "openstack-container-twice",
-                "  containers: [archive]",
-                f"  containers: [archive, archive]{HERE}",
-                "openstack.containers[1]",
-                "`archive` is listed twice",
-                "take one",
-                0,
-            ),
-            (
-                "openstack-container-name",
-                "  containers: [archive]",
-                f"  containers: [archive/raw]{HERE}",
-                "openstack.containers[0]",
-                "cannot be a name",
-                "write `archive-raw`",
-                0,
-            ),
-            (
-                "openstack-container-name-long",
-                "  containers: [archive]",
-                f"  containers: [{'c' * 60}]{HERE}",
-                "openstack.containers[0]",
-                "makes a name of 65 characters",
-                "shorten it by 2",
-                0,
-            ),
-            (
-                "openstack-s3-for-nothing",
-                "  containers: [archive]",
+                "openstack-s3-for-nobody",
+                "  access: bastion",
                 f"  s3: true{HERE}",
                 "openstack.s3",
-                "a credential for containers, and there are none",
-                "add `containers: [archive]`",
+                "nobody is named who gets one",
+                "add `object_store: {containers:",
+                0,
+            ),
+            (
+                "openstack-keys-without-consent",
+                "components:\n",
+                f"components:\n  object_store:\n    containers:\n      archive:\n        read: [spark]{HERE}\n",
+                "components.object_store.containers.archive.read",
+                "`spark` would get a key of S3, and OpenStack cannot restrict one",
+                "add `s3: true` under `openstack`",
+                0,
+            ),
+            (
+                "openstack-replicas",
+                "components:\n",
+                "components:\n  object_store:\n"
+                f"    replicas: 3{HERE}\n    containers: {{archive: {{}}}}\n",
+                "components.object_store.replicas",
+                "3 replicas; the cloud's own object store decides",
+                "take the line out",
                 0,
             ),
             (
@@ -1390,12 +1401,159 @@ CASES = [
         base=OPENSTACK,
     ),
     Case(
+        "openstack-key-to-the-backups",
+        "components:\n",
+        "backup: {}\ncomponents:\n  object_store:\n    containers:\n"
+        f"      backup:{HERE}\n        read: [spark]\n",
+        f"{STORE}.containers.backup",
+        "whoever has a key of it could delete them",
+        "give one of the two another name",
+        also=("  access: bastion", "  access: bastion\n  s3: true"),
+        base=OPENSTACK,
+    ),
+    Case(
         "backup-on-local",
         "flavors:\n",
         f"backup: {{container: backup}}{HERE}\nflavors:\n",
         "backup",
-        "and `local` has none",
+        "that of `local` is on the machine of the homes",
         "take `backup` out",
+    ),
+    *(
+        Case(
+            f"objects-{name}",
+            old,
+            new,
+            path,
+            wrong,
+            fix,
+            also=TINY if name == "memory" else ("", ""),
+            base=OBJECTS,
+        )
+        for name, old, new, path, wrong, fix in (
+            (
+                "without-containers",
+                "    containers:\n      archive:\n        quota: 10GiB\n        write: [alerts]\n        read: [spark]\n",
+                f"    containers: {{}}{HERE}\n",
+                f"{STORE}.containers",
+                "an object store without a container",
+                "add `archive: {write: [alerts]}`",
+            ),
+            (
+                "without-a-volume",
+                "    volumes:\n      registry: {size: 20GiB, mount: /var/lib/registry}\n"
+                "      objects: {size: 20GiB, mount: /var/lib/armillary/objects/d1}\n",
+                f"    volumes:{HERE}\n      registry: {{size: 20GiB, mount: /var/lib/registry}}\n",
+                "hosts.services.volumes",
+                "no volume is mounted below /var/lib/armillary/objects",
+                "add `objects1: {size: 20GiB, mount: /var/lib/armillary/objects/d1}` to hosts.services.volumes",
+            ),
+            (
+                "volume-not-below",
+                "objects: {size: 20GiB, mount: /var/lib/armillary/objects/d1}",
+                f"objects: {{size: 20GiB, mount: /var/lib/armillary/objects}}{HERE}",
+                "hosts.services.volumes.objects.mount",
+                "directly below /var/lib/armillary/objects",
+                "write `/var/lib/armillary/objects/objects`",
+            ),
+            (
+                "volume-too-far-below",
+                "objects: {size: 20GiB, mount: /var/lib/armillary/objects/d1}",
+                f"objects: {{size: 20GiB, mount: /var/lib/armillary/objects/a/b}}{HERE}",
+                "hosts.services.volumes.objects.mount",
+                "directly below /var/lib/armillary/objects",
+                "write `/var/lib/armillary/objects/objects`",
+            ),
+            (
+                "more-replicas-than-volumes",
+                "    replicas: 1",
+                f"    replicas: 2{HERE}",
+                f"{STORE}.replicas",
+                "2 replicas need as many volumes below /var/lib/armillary/objects",
+                "add `objects2: {size: 20GiB, mount: /var/lib/armillary/objects/d2}` to hosts.services.volumes, or "
+                "write `replicas: 1`",
+            ),
+            (
+                "no-replicas",
+                "    replicas: 1",
+                f"    replicas: 0{HERE}",
+                f"{STORE}.replicas",
+                "0 is too few replicas",
+                "write a number from 1 to 5",
+            ),
+            (
+                "quota-without-room",
+                "        quota: 10GiB",
+                f"        quota: 21GiB{HERE}",
+                f"{STORE}.containers.archive.quota",
+                "21GiB is more than the volumes below /var/lib/armillary/objects hold: 20GiB",
+                "write `quota: 20GiB` or less",
+            ),
+            (
+                "quota-without-unit",
+                "        quota: 10GiB",
+                f"        quota: 10{HERE}",
+                f"{STORE}.containers.archive.quota",
+                "`10` has no unit",
+                "write `10GiB`",
+            ),
+            (
+                "name-of-a-container",
+                "      archive:\n",
+                f"      archive/raw:{HERE}\n",
+                f"{STORE}.containers.archive/raw",
+                "cannot be a name",
+                "write `archive-raw`",
+            ),
+            (
+                "name-of-a-container-long",
+                "      archive:\n",
+                f"      {'c' * 60}:{HERE}\n",
+                f"{STORE}.containers.{'c' * 60}",
+                "makes a name of 65 characters",
+                "shorten it by 2",
+            ),
+            (
+                "name-of-a-service",
+                "        write: [alerts]",
+                f"        write: [Alerts]{HERE}",
+                f"{STORE}.containers.archive.write[0]",
+                "cannot be a user's name",
+                "write `alerts`",
+            ),
+            (
+                "writer-twice",
+                "        write: [alerts]",
+                f"        write: [alerts, alerts]{HERE}",
+                f"{STORE}.containers.archive.write[1]",
+                "`alerts` is listed twice",
+                "take one of the two out",
+            ),
+            (
+                "writer-and-reader",
+                "        read: [spark]",
+                f"        read: [alerts]{HERE}",
+                f"{STORE}.containers.archive.read[0]",
+                "under `write` too, which includes reading",
+                "take it out of one of the two",
+            ),
+            (
+                "operator",
+                "        read: [spark]",
+                f"        read: [operator]{HERE}",
+                f"{STORE}.containers.archive.read[0]",
+                "whose key makes the containers",
+                "another name",
+            ),
+            (
+                "memory",
+                "  small: {cpus: 2, memory: 2GiB, disk: 10GiB}",
+                f"  small: {{cpus: 2, memory: 2GiB, disk: 10GiB}}\n  tiny: {{cpus: 2, memory: 1GiB, disk: 10GiB}}{HERE}",
+                "flavors.tiny.memory",
+                "1GiB is too little for hosts.services with an object store: it needs 2GiB",
+                "write `memory: 2GiB` or more",
+            ),
+        )
     ),
     Case(
         "openstack-section-on-local",
@@ -1464,7 +1622,7 @@ def problems_of(text: str) -> list[Problem]:
 
 
 def test_the_good_files_are_good() -> None:
-    for text in (GOOD, OPENSTACK):
+    for text in (GOOD, OPENSTACK, OBJECTS):
         assert parse_cluster(text)[0].name == "demo"
 
 

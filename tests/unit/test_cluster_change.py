@@ -224,7 +224,6 @@ def test_of_openstack_refused(more: str, path: str, wrong: str, fix: str) -> Non
         "allow_from: [192.0.2.0/24]",
         "load_balancer: octavia",
         "volume_type: ssd",
-        "containers: [archive]",
     ],
 )
 def test_of_openstack_allowed(more: str) -> None:

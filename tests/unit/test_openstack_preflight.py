@@ -145,7 +145,7 @@ SHORTFALLS: dict[str, tuple[Plant, list[str]]] = {
     "service object-store": (
         lambda project, raw: (
             project.offered.discard("object-store"),
-            raw["openstack"].update(containers=["archive"]),
+            raw["components"].update(object_store={"containers": {"archive": {}}}),
         ),
         ["catalogue of the cloud has no object-store"],
     ),

@@ -1,6 +1,6 @@
 """Build artifacts, once for each content, and keep them in the cache.
 
-    <cache>/artifacts/<name>/<key>/bin/<binary>
+    <cache>/artifacts/<name>/<key>/bin/<binary>      of other kinds than Go: a directory
                                   /manifest.json     what was built, with the digest of each binary
                                   /<name>.tar.gz     the binaries, to be copied to hosts
 
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from armillary.artifacts import python
 from armillary.artifacts.manifest import Artifact, load_manifest
 from armillary.building import BuildError, hint, locked, replacing
 from armillary.bundle import contents
@@ -37,6 +38,16 @@ Progress = Callable[[str], None]
 
 # What a failed build printed, and what to do about it; the first that fits is shown.
 HINTS = (
+    (
+        ("hash mismatch", "Hash mismatch", "`--require-hashes`"),
+        "A package is not the one that {folder}/requirements.txt names. If requirements.in was changed on purpose, lock "
+        "again as its first lines say; otherwise do not go on: what the package index hands out has been altered.",
+    ),
+    (
+        ("No solution found", "has no wheels", "was not found in the package registry"),
+        "The package index has no such package, or no wheel of it. Check UV_INDEX_URL (uv's settings), or choose another "
+        "version in {folder}/requirements.in and lock again as its first lines say.",
+    ),
     (
         ("SECURITY ERROR", "checksum mismatch"),
         "A module is not the one that {folder}/go.sum names. If go.mod was changed on purpose, run "
@@ -101,18 +112,24 @@ def artifact_key(entry: Artifact, root: Path = ROOT) -> str:
         "builder": BUILDER_REVISION,
         "name": entry.name,
         "binaries": entry.binaries,
-        "ldflags": entry.ldflags(),
-        "tags": entry.tags,
-        "cgo": entry.cgo,
-        "go": go.version(),
-        "target": go.target(),
-        "c": go.c_packages(entry.apt) if entry.cgo else {},
+        **(_go_facts(entry) if entry.kind == "go" else python.facts()),
         "files": {
             str(path.relative_to(root / entry.folder)): _digest(path)
             for path in _sources(root / entry.folder)
         },
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _go_facts(entry: Artifact) -> dict[str, Any]:
+    return {
+        "ldflags": entry.ldflags(),
+        "tags": entry.tags,
+        "cgo": entry.cgo,
+        "go": go.version(),
+        "target": go.target(),
+        "c": go.c_packages(entry.apt) if entry.cgo else {},
+    }
 
 
 def artifact_path(
@@ -154,7 +171,7 @@ def build_artifact(
             raise ArtifactError(entry.name, contents.LACKS, contents.LACKING)
         out, caches = staging / "bin", go.Caches.under(cache)
         compile_artifact(entry, out, caches=caches, root=root, progress=progress)
-        return {"go": go.version(), "target": go.target()}
+        return {"go": go.version(), "target": go.target()} if entry.kind == "go" else python.facts()
 
     return keep_artifact(entry, artifact_path(entry, cache=cache, root=root), build, progress)
 
@@ -212,11 +229,35 @@ def compile_artifact(
     root: Path = ROOT,
     progress: Progress = lambda line: None,
 ) -> dict[str, str]:
-    """Compile an artifact's binaries into `out`, whatever the cache holds; return their digests.
+    """Make an artifact's binaries in `out`, whatever the cache holds; return their digests.
 
     Raises:
         ArtifactError: it could not be built.
     """
+    out.mkdir(parents=True)
+    if entry.kind == "go":
+        _compile_go(entry, out, caches, root, progress)
+    else:
+        _install_python(entry, out, caches, root, progress)
+    return {binary: _digest(out / binary) for binary in sorted(entry.binaries)}
+
+
+def _install_python(
+    entry: Artifact, out: Path, caches: go.Caches, root: Path, progress: Progress
+) -> None:
+    progress(f"{entry.name} {entry.version}: installing from its lock file")
+    try:
+        python.install(entry, out, root, progress)
+    except CommandError as error:
+        code = error.completed.returncode
+        raise _failed(entry, f"uv ended with exit code {code}.", error.completed, caches) from error
+    except CommandTimeout as error:
+        raise _failed(entry, "uv did not end in time.", error.completed, caches) from error
+
+
+def _compile_go(
+    entry: Artifact, out: Path, caches: go.Caches, root: Path, progress: Progress
+) -> None:
     if entry.cgo:
         present = go.c_packages(entry.apt)
         if missing := [package for package in entry.apt if package not in present]:
@@ -225,7 +266,6 @@ def compile_artifact(
                 f"Debian packages are missing on this machine: {', '.join(missing)}.",
                 f"Run `apt-get install {' '.join(missing)}`, then the same command again.",
             )
-    out.mkdir(parents=True)
     folder = root / entry.folder
     caches.packages.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="go-", dir=out.parent) as scratch:
@@ -256,7 +296,6 @@ def compile_artifact(
                 raise _failed(entry, "go did not end in time.", error.completed, caches) from error
     for binary in entry.binaries:
         (out / binary).chmod(0o755)
-    return {binary: _digest(out / binary) for binary in sorted(entry.binaries)}
 
 
 def verify_artifact(
@@ -328,12 +367,12 @@ def archive_binaries(built: BuiltArtifact) -> Path:
             gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
         ):
-            for binary in sorted(built.binaries):
-                member = tarfile.TarInfo(binary)
-                member.size = (built.bin_dir / binary).stat().st_size
-                member.mode = 0o755
+            for path in _files(built.bin_dir):
+                member = tarfile.TarInfo(str(path.relative_to(built.bin_dir)))
+                member.size = path.stat().st_size
+                member.mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
                 member.uname = member.gname = "root"
-                with (built.bin_dir / binary).open("rb") as content:
+                with path.open("rb") as content:
                     tar.addfile(member, content)
         unfinished.replace(archive)
     return archive
@@ -345,8 +384,7 @@ def _cached(entry: Artifact, home: Path) -> BuiltArtifact | None:
         known = json.loads((home / MANIFEST).read_text())
         binaries = {name: each["sha256"] for name, each in known["binaries"].items()}
         whole = binaries.keys() == entry.binaries.keys() and all(
-            (home / "bin" / name).stat().st_size == each["size"]
-            for name, each in known["binaries"].items()
+            _size(home / "bin" / name) == each["size"] for name, each in known["binaries"].items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -372,7 +410,7 @@ def _write_manifest(
                     binary: {
                         "package": entry.binaries[binary],
                         "sha256": digest,
-                        "size": (directory / "bin" / binary).stat().st_size,
+                        "size": _size(directory / "bin" / binary),
                     }
                     for binary, digest in digests.items()
                 },
@@ -408,6 +446,23 @@ def _sources(folder: Path) -> list[Path]:
     )
 
 
+def _files(path: Path) -> list[Path]:
+    """Return a file, or all files of a directory but what Python leaves there when it runs them."""
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [each for each in found if not each.is_dir() and "__pycache__" not in each.parts]
+
+
+def _size(path: Path) -> int:
+    return sum(each.stat().st_size for each in _files(path)) or path.stat().st_size
+
+
 def _digest(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file, or of a directory: of its files' names, modes and digests."""
+    if path.is_dir():
+        facts = [
+            [str(each.relative_to(path)), each.stat().st_mode & 0o111, _digest(each)]
+            for each in _files(path)
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

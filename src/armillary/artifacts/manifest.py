@@ -1,10 +1,10 @@
-"""artifacts/artifacts.yml: which programs are built, from which Go packages, and how."""
+"""artifacts/artifacts.yml: which programs are built, from which packages, and how."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -32,6 +32,7 @@ class Artifact(BaseModel):
     name: Name
     version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?$")]
     licence: str
+    kind: Literal["go", "python"] = "go"
     binaries: dict[Name, Word] = Field(min_length=1)
     module: Word | None = None
     source: str | None = None
@@ -44,7 +45,7 @@ class Artifact(BaseModel):
 
     @property
     def folder(self) -> str:
-        """The folder of go.mod, seen from the checkout."""
+        """The folder of the lock file, seen from the checkout."""
         return self.source or f"artifacts/{self.name}"
 
     def ldflags(self) -> str:
@@ -105,7 +106,7 @@ class Manifest(BaseModel):
 
 
 def load_manifest(root: Path) -> Manifest:
-    """Read `root`/artifacts/artifacts.yml and check it against the go.mod files it names.
+    """Read `root`/artifacts/artifacts.yml and check it against the lock files it names.
 
     Raises:
         ManifestError: names the file, the field and what to change.
@@ -116,12 +117,31 @@ def load_manifest(root: Path) -> Manifest:
     for name in names:
         if names.count(name) > 1:
             raise ManifestError(f"{path}: {name!r} is there {names.count(name)} times; keep one.")
+    checks = {"go": _check_go, "python": _check_python}
     for each in manifest.artifacts:
-        _check(each, root)
+        checks[each.kind](each, root)
     return manifest
 
 
-def _check(entry: Artifact, root: Path) -> None:
+def _check_python(entry: Artifact, root: Path) -> None:
+    """Compare an entry with its requirements.txt."""
+    if len(entry.binaries) != 1 or entry.module is None:
+        raise ManifestError(
+            f"Artifact {entry.name}: of kind python, `module` is the package whose version it has, and `binaries` "
+            "one directory."
+        )
+    lock = root / entry.folder / "requirements.txt"
+    text = lock.read_text() if lock.is_file() else ""
+    locked = re.search(rf"^{re.escape(entry.module)}==(\S+)", text, re.MULTILINE)
+    if not locked or locked.group(1) != entry.version:
+        raise ManifestError(
+            f"Artifact {entry.name}: artifacts.yml says {entry.version}, {entry.folder}/requirements.txt "
+            f"{'has ' + locked.group(1) if locked else 'has no ' + entry.module}. Lock again as requirements.in says, "
+            "or correct `version`."
+        )
+
+
+def _check_go(entry: Artifact, root: Path) -> None:
     """Compare an entry with its go.mod."""
     go_mod = root / entry.folder / "go.mod"
     if not go_mod.is_file():

@@ -106,15 +106,16 @@ class Cloud(Protocol):
     def advice(self, wrong: str) -> str:
         """Return what to do about an error of this cloud's that Terraform reports; empty where nothing is known of it."""
 
-    def object_store(self, data: Mapping[str, Any]) -> dict[str, str] | None:
-        """Return how a program on a host opens the cluster's containers: secrets, so for files of 0600 alone.
+    def object_store(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return how the cluster's containers in the cloud's own store are opened: secrets, so for files of 0600 alone.
 
         Args:
             data: the outputs of Terraform's root `data`.
 
         Returns:
             `auth_url`, `region`, `id` and `secret` of an application credential, `ca` (PEM; empty where the public
-            authorities will do); None where there are no containers.
+            authorities will do), `endpoint` (the URL of S3) and `s3` (service or user: `access` and `secret`); None where
+            there are no containers.
         """
 
     def empty(self, container: str, say: Say) -> None:

@@ -17,6 +17,7 @@ from armillary.tools.terraform import TerraformError
 UNITS = {
     "registry": ("services", "armillary-registry@*"),
     "balancer": ("services", "haproxy"),
+    "objectstore": ("services", "armillary-objectstore*"),
     "kubelet": ("worker", "kubelet"),
     "containerd": ("worker", "containerd"),
 }

@@ -130,10 +130,21 @@ class Cluster(Part):
     @property
     def containers(self) -> list[str]:
         """The containers that are made in the object store, without the cluster's name."""
-        if self.openstack is None:
-            return []
+        store = self.components.object_store
         backups = [self.backup.container] if self.backup else []
-        return list(dict.fromkeys([*self.openstack.containers, *backups]))
+        return list(dict.fromkeys([*(store.containers if store else ()), *backups]))
+
+    @property
+    def has_own_object_store(self) -> bool:
+        """Whether the object store runs on the services host: the cloud has none."""
+        return self.components.object_store is not None and self.openstack is None
+
+    @property
+    def s3_keys(self) -> list[str]:
+        """The services and users that have a key of the object store."""
+        store = self.components.object_store
+        listed = store.containers.values() if store else ()
+        return sorted({name for each in listed for name in (*each.write, *each.read)})
 
     def expanded_hosts(self) -> list[Host]:
         """All hosts, in order of their slots."""
@@ -214,10 +225,20 @@ class Cluster(Part):
             variables["openstack"] = {
                 "cloud": self.openstack.cloud,
                 "availability_zone": self.openstack.volume_availability_zone,
-                "containers": self.containers,
-                "s3": self.openstack.s3,
+                "containers": self._terraform_containers(),
+                "s3": self.s3_keys,
             }
         return variables
+
+    def _terraform_containers(self) -> dict[str, Any]:
+        store = self.components.object_store
+        declared = store.containers if store else {}
+        found: dict[str, Any] = {}
+        for name in self.containers:
+            quota = declared[name].quota if name in declared else None
+            segments = name in declared and bool(self.s3_keys)
+            found[name] = {"quota_bytes": quota and quota.bytes, "segments": segments}
+        return found
 
     def _volume(self, volume: Volume | SharedSpace, *, shared: bool) -> dict[str, Any]:
         default = self.openstack.volume_type if self.openstack else None

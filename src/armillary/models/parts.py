@@ -256,15 +256,10 @@ class OpenStack(Part):
         default="soft-anti-affinity",
         description="Whether control planes should (soft), or must, be on different hypervisors.",
     )
-    containers: list[Label] = Field(
-        default_factory=list,
-        description="Containers in Swift, and an application credential that opens them alone.",
-        examples=[["archive"]],
-    )
     s3: bool = Field(
         default=False,
-        description="An EC2 credential too, for programs that speak S3. OpenStack cannot restrict "
-        "it to containers.",
+        description="That the keys of `components.object_store` may be made. OpenStack cannot restrict a key of S3 to "
+        "containers: each opens all that this user may open in the project.",
     )
 
 
@@ -411,7 +406,46 @@ class JupyterHub(Part):
     )
 
 
+class Container(Part):
+    """A container of the object store; a bucket, in the words of S3."""
+
+    quota: DiskSize | None = Field(
+        default=None,
+        description="How much it holds at most; as much again in parts of uploads. Default: as much as there is room for.",
+        examples=["50GiB"],
+    )
+    write: list[UserName] = Field(
+        default_factory=list,
+        description="Services and users that write, read and delete; each gets a key.",
+        examples=[["alerts"]],
+    )
+    read: list[UserName] = Field(
+        default_factory=list,
+        description="Services and users that only read; each gets a key.",
+        examples=[["spark"]],
+    )
+
+
+class ObjectStore(Part):
+    """Containers for objects, by S3 and by Swift's own protocol."""
+
+    containers: dict[Label, Container] = Field(
+        description="The containers, which are made: `<cluster>-<container>`.",
+        examples=[{"archive": {"quota": "50GiB", "write": ["alerts"]}}],
+    )
+    replicas: Annotated[int, AfterValidator(within(1, 5, "replicas"))] = Field(
+        default=1,
+        description="How often each object is kept, each time on another volume. With cloud `local` only: on OpenStack the "
+        "cloud decides.",
+        examples=[1],
+    )
+
+
 class Components(Part):
     """What runs on the cluster for its users."""
 
     jupyterhub: JupyterHub | None = Field(default=None, description="Notebooks for users.")
+    object_store: ObjectStore | None = Field(
+        default=None,
+        description="An object store: with cloud `local` on volumes of the services host, on OpenStack the cloud's own.",
+    )

@@ -81,7 +81,8 @@ def quota_needed(cluster: Cluster) -> Quota:
         pools=3 * balancer,
         members=(control_planes + 2 * workers) * balancer,
         health_monitors=3 * balancer,
-        containers=len(cluster.containers),
+        # Each that somebody has a key of has a second one, for parts of uploads.
+        containers=len(cluster.containers) + len(_segmented(cluster)),
     )
 
 
@@ -92,3 +93,8 @@ def _rules(cluster: Cluster, settings: OpenStack) -> int:
     between_hosts = 8 + (settings.access == "bastion") + bool(cluster.shared)
     of_pods = 2 if cluster.network.backend == "host-gw" else 1
     return from_outside * len(settings.allow_from) + between_hosts + of_pods + 3 * balancer
+
+
+def _segmented(cluster: Cluster) -> list[str]:
+    store = cluster.components.object_store
+    return list(store.containers) if store and cluster.s3_keys else []

@@ -17,10 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 from armillary.models.parts import (
     FIRST_SLOT,
     Authenticator,
+    Backup,
     Cloud,
     Flavor,
     HostGroup,
     Network,
+    ObjectStore,
     OpenStack,
     Profile,
     Role,
@@ -39,6 +41,10 @@ T = TypeVar("T")
 #: Where the roles `registry` and `storage` keep their data.
 REGISTRY_MOUNT = "/var/lib/registry"
 DATA_MOUNT = "/var/lib/armillary/data"
+#: Below this the services host has the volumes of its object store, each at a name of its own.
+OBJECTS = "/var/lib/armillary/objects"
+#: Whose key makes the object store's containers.
+OPERATOR = "operator"
 #: The shared space users' homes are in.
 HOMES = "homes"
 
@@ -60,6 +66,8 @@ LEAST: dict[Role, tuple[int, Size]] = {
     "control_plane": (2, Size.of("2GiB")),
     "worker": (1, Size.of("2GiB")),
 }
+#: What the services host needs with an object store on it.
+OBJECTS_MEMORY = Size.of("2GiB")
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,9 @@ class Draft:
     shared: Mapping[str, SharedSpace] = field(default_factory=dict)
     shared_complete: bool = False
     backup: bool = False
+    backup_container: str | None = None
     jupyterhub: bool = False
+    object_store: ObjectStore | None = None
     authenticator: Authenticator | None = None
     profiles: Mapping[int, Profile] = field(default_factory=dict)
     profiles_complete: bool = False
@@ -100,6 +110,8 @@ class Draft:
             shared=cluster.shared,
             shared_complete=True,
             backup=cluster.backup is not None,
+            backup_container=cluster.backup.container if cluster.backup else None,
+            object_store=cluster.components.object_store,
             jupyterhub=hub is not None,
             authenticator=hub.authenticator if hub else None,
             profiles=dict(enumerate(hub.profiles)) if hub else {},
@@ -113,7 +125,9 @@ class Draft:
         hosts = _valid(HostGroup, raw.get("hosts"))
         shared = _valid(SharedSpace, raw.get("shared", {}))
         components = raw.get("components", {})
-        hub = components.get("jupyterhub") if isinstance(components, dict) else None
+        components = components if isinstance(components, dict) else {}
+        backup = _try(Backup, raw.get("backup"))
+        hub = components.get("jupyterhub")
         settings = hub if isinstance(hub, dict) else {}
         listed = settings.get("profiles")
         profiles = _valid(Profile, dict(enumerate(listed)) if isinstance(listed, list) else None)
@@ -130,6 +144,8 @@ class Draft:
             shared=shared,
             shared_complete=_all_valid(shared, raw.get("shared", {})),
             backup=raw.get("backup") is not None,
+            backup_container=backup.container if backup else None,
+            object_store=_try(ObjectStore, components.get("object_store")),
             jupyterhub=isinstance(hub, dict),
             authenticator=_try(Authenticator, settings.get("authenticator")),
             profiles=profiles,
@@ -570,7 +586,7 @@ def _floating_ips_fit(draft: Draft) -> Iterator[Finding]:
 def _lists_have_no_twins(draft: Draft) -> Iterator[Finding]:
     if not draft.openstack:
         return
-    for key in ("allow_from", "containers", "dns_servers"):
+    for key in ("allow_from", "dns_servers"):
         listed = getattr(draft.openstack, key)
         for index, each in enumerate(listed):
             if each in listed[:index]:
@@ -587,26 +603,6 @@ def _open_to_somebody(draft: Draft) -> Iterator[Finding]:
             ("openstack", "allow_from"),
             "nobody could connect, this machine neither",
             "write the networks of your users and this machine's, or take the line out for all",
-        )
-
-
-def _containers_named_well(draft: Draft) -> Iterator[Finding]:
-    """Swift takes nearly every name; S3 takes 3 to 63 characters."""
-    if not draft.openstack:
-        return
-    for index, name in enumerate(draft.openstack.containers):
-        full = f"{draft.name}-{name}"
-        if draft.name is not None and len(full) > LABEL_LENGTH:
-            yield Finding(
-                ("openstack", "containers", index),
-                f"makes a name of {len(full)} characters; S3 takes {LABEL_LENGTH}",
-                f"shorten it by {len(full) - LABEL_LENGTH}",
-            )
-    if draft.openstack.s3 and not draft.openstack.containers:
-        yield Finding(
-            ("openstack", "s3"),
-            "a credential for containers, and there are none",
-            "add `containers: [archive]`, or take `s3` out",
         )
 
 
@@ -629,7 +625,7 @@ def _backups_make_sense(draft: Draft) -> Iterator[Finding]:
     if draft.cloud == "local":
         yield Finding(
             ("backup",),
-            "backups go into the object store of the cloud, and `local` has none",
+            "backups go into the object store of the cloud; that of `local` is on the machine of the homes",
             "take `backup` out, or use cloud `openstack`",
         )
     elif draft.shared_complete and not draft.shared:
@@ -638,6 +634,150 @@ def _backups_make_sense(draft: Draft) -> Iterator[Finding]:
             "backups are of the shared spaces, and there is none",
             f"add `shared: {{{HOMES}: {{size: 50GiB, mount: /srv/shared}}}}`, or take `backup` out",
         )
+
+
+# --- object store -----------------------------------------------------------------------------
+
+_STORE: Path = ("components", "object_store")
+
+
+def _containers_named_well(draft: Draft) -> Iterator[Finding]:
+    """Swift takes nearly every name; S3 takes 3 to 63 characters."""
+    if not draft.object_store:
+        return
+    for name in draft.object_store.containers:
+        full = f"{draft.name}-{name}"
+        if draft.name is not None and len(full) > LABEL_LENGTH:
+            yield Finding(
+                (*_STORE, "containers", name),
+                f"makes a name of {len(full)} characters; S3 takes {LABEL_LENGTH}",
+                f"shorten it by {len(full) - LABEL_LENGTH}",
+            )
+    if not draft.object_store.containers:
+        yield Finding(
+            (*_STORE, "containers"),
+            "an object store without a container: nobody could keep anything in it",
+            "add `archive: {write: [alerts]}`, or take `object_store` out",
+        )
+
+
+def _keys_make_sense(draft: Draft) -> Iterator[Finding]:
+    if not draft.object_store:
+        return
+    for name, container in draft.object_store.containers.items():
+        path: Path = (*_STORE, "containers", name)
+        for right, names in (("write", container.write), ("read", container.read)):
+            for index, each in enumerate(names):
+                if each in names[:index]:
+                    yield Finding(
+                        (*path, right, index),
+                        f"`{each}` is listed twice",
+                        "take one of the two out",
+                    )
+                elif right == "read" and each in container.write:
+                    yield Finding(
+                        (*path, right, index),
+                        f"`{each}` is under `write` too, which includes reading",
+                        "take it out of one of the two",
+                    )
+                elif each == OPERATOR:
+                    yield Finding(
+                        (*path, right, index),
+                        f"`{OPERATOR}` is whose key makes the containers, and opens them all",
+                        "give the service or the user another name",
+                    )
+        if name == draft.backup_container and (container.write or container.read):
+            yield Finding(
+                path,
+                "the backups are in this container: whoever has a key of it could delete them",
+                "give one of the two another name",
+            )
+
+
+def _keys_wanted_on_openstack(draft: Draft) -> Iterator[Finding]:
+    if not draft.openstack or (draft.object_store is None and not draft.openstack.s3):
+        return
+    store = draft.object_store
+    named = [
+        (name, right, listed[0])
+        for name, container in (store.containers if store else {}).items()
+        for right, listed in (("write", container.write), ("read", container.read))
+        if listed
+    ]
+    if named and not draft.openstack.s3:
+        name, right, who = named[0]
+        yield Finding(
+            (*_STORE, "containers", name, right),
+            f"`{who}` would get a key of S3, and OpenStack cannot restrict one to containers: it opens all that this user "
+            "may open in the project",
+            "add `s3: true` under `openstack` if that is fine, or take the names out",
+        )
+    if draft.openstack.s3 and not named:
+        yield Finding(
+            ("openstack", "s3"),
+            "keys of S3, and nobody is named who gets one",
+            "add `object_store: {containers: {archive: {write: [alerts]}}}` under `components`, or take `s3` out",
+        )
+
+
+def _objects_have_volumes(draft: Draft) -> Iterator[Finding]:
+    """On `local` the object store is on volumes of the services host."""
+    store = draft.object_store
+    if not store or draft.cloud is None:
+        return
+    replicas: Path = (*_STORE, "replicas")
+    if draft.cloud != "local":
+        if store.replicas != 1:
+            yield Finding(
+                replicas,
+                f"{store.replicas} replicas; the cloud's own object store decides how often it keeps what",
+                "take the line out",
+            )
+        return
+    for name, group in draft.of_role("services").items():
+        yield from _volumes_for_objects(name, group, store)
+        flavor = draft.flavors.get(group.flavor)
+        if flavor and flavor.memory < OBJECTS_MEMORY:
+            yield Finding(
+                ("flavors", group.flavor, "memory"),
+                f"{flavor.memory} is too little for hosts.{name} with an object store: it needs {OBJECTS_MEMORY}",
+                f"write `memory: {OBJECTS_MEMORY}` or more, or give `{name}` another flavor",
+            )
+
+
+def _volumes_for_objects(host: str, group: HostGroup, store: ObjectStore) -> Iterator[Finding]:
+    path: Path = ("hosts", host, "volumes")
+    found: list[Volume] = []
+    for key, volume in group.volumes.items():
+        if volume.mount == OBJECTS or volume.mount.startswith(f"{OBJECTS}/"):
+            if volume.mount.count("/") != OBJECTS.count("/") + 1:
+                yield Finding(
+                    (*path, key, "mount"),
+                    f"volumes of the object store are directly below {OBJECTS}",
+                    f"write `{OBJECTS}/{key}`",
+                )
+            found.append(volume)
+    if len(found) < store.replicas:
+        there = ", ".join(f"`{each.mount}`" for each in found) or "none"
+        number = len(found) + 1
+        yield Finding(
+            path if not found else (*_STORE, "replicas"),
+            f"no volume is mounted below {OBJECTS}: the object store keeps its objects there"
+            if not found
+            else f"{store.replicas} replicas need as many volumes below {OBJECTS}; there is {there}",
+            f"add `objects{number}: {{size: 20GiB, mount: {OBJECTS}/d{number}}}` to hosts.{host}.volumes"
+            + (f", or write `replicas: {len(found)}`" if found else ""),
+        )
+        return
+    room = Size(sum(each.size.bytes for each in found) // store.replicas)
+    for name, container in store.containers.items():
+        if container.quota and container.quota > room:
+            yield Finding(
+                (*_STORE, "containers", name, "quota"),
+                f"{container.quota} is more than the volumes below {OBJECTS} hold: {room}, each object "
+                f"{store.replicas} times",
+                f"write `quota: {Size(room.gib * GIB)}` or less, or larger volumes",
+            )
 
 
 # --- components -------------------------------------------------------------------------------
@@ -796,6 +936,9 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _lists_have_no_twins,
     _open_to_somebody,
     _containers_named_well,
+    _keys_make_sense,
+    _keys_wanted_on_openstack,
+    _objects_have_volumes,
     _exports_stay_free,
     _backups_make_sense,
     _homes_exist,

@@ -22,6 +22,9 @@ from armillary.images.kept import BuiltImage
 from armillary.images.publish import push
 from armillary.inventory import Inventory, inventory
 from armillary.models.report import Check
+from armillary.objectstore import abilities
+from armillary.objectstore.access import access, writer
+from armillary.objectstore.probe import ObjectStoreError, probe
 from armillary.paths import ROOT, ClusterPaths
 from armillary.stages import units
 from armillary.stages.artifacts import artifact_variables
@@ -72,6 +75,11 @@ class Configure:
         paths = context.paths
         wanted.inventory.write(paths)
         self._configure_hosts(context, wanted, todo)
+        if _look_at_objects(context, again=context.cluster.services_host().name in todo):
+            # What runs on Kubernetes is told what the store can do.
+            wanted = _wanted(context)
+            wanted.inventory.write(paths)
+            todo = [*todo, PLATFORM]
         if PLATFORM in todo:
             self._play(context, ["platform"], (), {"armillary_mend": mend})
             units.record(paths, wanted.digests, [PLATFORM])
@@ -146,6 +154,37 @@ class Configure:
             )
         except PlaybookError as error:
             raise StageError(str(error), log=error.log) from error
+
+
+def _look_at_objects(context: Context, *, again: bool) -> bool:
+    """Find out what the object store can do, where that is not known; return whether something new was found.
+
+    Args:
+        again: also where it is known, for it may be another one now.
+
+    Raises:
+        StageError: it cannot be used; says why.
+    """
+    opened, who = access(context.cluster, context.paths), writer(context.cluster)
+    known = abilities.read(context.paths)
+    if opened is None or who is None:
+        return False
+    if known and known.endpoint == opened.endpoint and not again:
+        return False
+    context.say("asking the object store what it can do")
+    name, container = who
+    try:
+        found = probe(opened, name, opened.containers[container])
+    except ObjectStoreError as error:
+        if known and known.endpoint == opened.endpoint and error.full:
+            # It was seen to work, and a full container is no reason for `up` to stop.
+            return False
+        raise StageError(
+            str(error),
+            fix="`invoke logs objectstore` shows its log, where it is the cluster's own.",
+        ) from error
+    abilities.keep(context.paths, found)
+    return found != known
 
 
 def _write_authfile(paths: ClusterPaths, registry: str, account: Mapping[str, str]) -> Path:

@@ -106,9 +106,9 @@ class Provision:
 
 
 def _know_object_store(context: Context) -> None:
-    """Keep what opens the containers among the secrets; no Terraform is started where there are none."""
+    """Keep what opens the cloud's containers among the secrets; no Terraform is started where there are none."""
     access = None
-    if context.cluster.containers:
+    if context.cluster.containers and not context.cluster.has_own_object_store:
         access = context.cloud.object_store(_terraform(context, "data").outputs())
     secrets.keep_object_store(context.paths, access)
 

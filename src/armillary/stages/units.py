@@ -21,8 +21,16 @@ PLATFORM = "platform"
 BALANCER = "balancer"
 BALANCER_ONLY = ("armillary_worker_addresses",)
 """What only the balancer is configured from: a worker more must not touch the hosts that are there."""
-PLATFORM_ONLY = ("armillary_images", "armillary_components", "armillary_prefetch")
+PLATFORM_ONLY = (
+    *("armillary_images", "armillary_components", "armillary_prefetch"),
+    "armillary_object_store",
+)
 """What no host is configured from."""
+SECRETS = {
+    True: ("registry", "backup", "object_store", "own_object_store"),
+    False: ("registry",),
+}
+"""Which of the cluster's secrets a host is configured from: the services host, and any other."""
 
 
 def digests(paths: ClusterPaths, inventory: Inventory) -> dict[str, str]:
@@ -39,15 +47,16 @@ def digests(paths: ClusterPaths, inventory: Inventory) -> dict[str, str]:
             for_hosts,
             host,
             on_hosts,
-            {name: kept.get(name) for name in ("registry", "backup", "object_store")},
+            {each: kept.get(each) for each in SECRETS[host["armillary_role"] == "services"]},
             keys.get(host["ansible_host"]),
         )
         for name, host in inventory.hosts.items()
     }
     found[BALANCER] = _digest([shared[key] for key in BALANCER_ONLY])
     found[IMAGES] = _digest(shared["armillary_images"], shared["armillary_services_address"])
+    opened = [(kept.get(each) or {}).get("s3") for each in ("object_store", "own_object_store")]
     planes = [keys.get(address) for address in shared["armillary_control_plane_addresses"]]
-    found[PLATFORM] = _digest(for_platform, charts, on_platform, kept["jupyterhub"], planes)
+    found[PLATFORM] = _digest(for_platform, charts, on_platform, kept["jupyterhub"], opened, planes)
     return found
 
 

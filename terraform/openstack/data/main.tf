@@ -1,7 +1,13 @@
 locals {
   metadata = { armillary-cluster = var.cluster_id }
 
-  containers = { for name in var.openstack.containers : name => "${var.cluster}-${name}" }
+  containers = { for name in keys(var.openstack.containers) : name => "${var.cluster}-${name}" }
+
+  # https://docs.openstack.org/swift/latest/middleware.html#module-swift.common.middleware.container_quotas
+  quotas = {
+    for name, container in var.openstack.containers :
+    name => container.quota_bytes == null ? {} : { quota-bytes = tostring(container.quota_bytes) }
+  }
 }
 
 # No prevent_destroy: it cannot depend on a variable, and `down --with-data` must be able to remove
@@ -28,7 +34,15 @@ resource "openstack_objectstorage_container_v1" "this" {
   for_each = local.containers
 
   name     = each.value
-  metadata = local.metadata
+  metadata = merge(local.metadata, local.quotas[each.key])
+}
+
+# Where Swift's S3 keeps the parts of uploads. It makes it itself where it is missing, and then nobody's `down` would know of it.
+resource "openstack_objectstorage_container_v1" "segments" {
+  for_each = { for name, container in var.openstack.containers : name => local.containers[name] if container.segments }
+
+  name     = "${each.value}+segments"
+  metadata = merge(local.metadata, local.quotas[each.key])
 }
 
 # Its project is in the paths the credential may use.
@@ -60,7 +74,7 @@ resource "openstack_identity_application_credential_v3" "containers" {
   }
 }
 
-# Keystone has neither names nor rules for these.
+# Keystone has neither names nor rules for these: each opens as much as the others, but one can be taken back alone.
 resource "openstack_identity_ec2_credential_v3" "s3" {
-  count = var.openstack.s3 ? 1 : 0
+  for_each = toset(var.openstack.s3)
 }

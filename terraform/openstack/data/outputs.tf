@@ -15,7 +15,7 @@ output "containers" {
 }
 
 output "credentials" {
-  description = "What opens the containers; each null where it was not asked for."
+  description = "What opens the containers: the application credential, null without containers; of S3, one for each service and user named."
   sensitive   = true
   value = {
     application_credential = one([
@@ -24,11 +24,11 @@ output "credentials" {
         secret = credential.secret
       }
     ])
-    s3 = one([
-      for credential in openstack_identity_ec2_credential_v3.s3 : {
+    s3 = {
+      for name, credential in openstack_identity_ec2_credential_v3.s3 : name => {
         access = credential.access
         secret = credential.secret
       }
-    ])
+    }
   }
 }

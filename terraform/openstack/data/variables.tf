@@ -33,11 +33,14 @@ variable "volumes" {
 }
 
 variable "openstack" {
-  description = "Entry of clouds.yaml; zone of volumes (null: Cinder chooses); containers; whether to make an EC2 credential."
+  description = "Entry of clouds.yaml; zone of volumes (null: Cinder chooses); containers, with their quotas and whether parts of uploads by S3 have one beside it; who gets an EC2 credential."
   type = object({
     cloud             = string
     availability_zone = optional(string)
-    containers        = optional(list(string), [])
-    s3                = optional(bool, false)
+    containers = optional(map(object({
+      quota_bytes = optional(number)
+      segments    = optional(bool, false)
+    })), {})
+    s3 = optional(list(string), [])
   })
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -34,6 +35,14 @@ USABLE = {"available", "in-use"}
 """How volumes are that a run can go on with; a short while they may be something else."""
 LOOK_SECONDS = 3
 """Between two looks at a console."""
+
+
+def s3_endpoint(swift: str) -> str:
+    """Return the URL of S3, which is served beside Swift's own: `https://host:8080` of `https://host:8080/v1/AUTH_1`.
+
+    Ceph's gateway has Swift's below `/swift`: https://docs.ceph.com/en/latest/radosgw/config-ref/#swift-settings
+    """
+    return re.sub(r"(/swift)?/v1(/.*)?$", "", swift.rstrip("/"))
 
 
 class OpenStack:
@@ -136,8 +145,8 @@ class OpenStack:
         reasons = faults(self.connection, mark) if mark and "ERROR" in wrong else []
         return "\n".join([*reasons, advice("\n".join([*reasons, wrong]))])
 
-    def object_store(self, data: Mapping[str, Any]) -> dict[str, str] | None:
-        """Return the application credential and where it is good."""
+    def object_store(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the application credential, where it is good, and the keys of S3."""
         made = data.get("credentials", {}).get("application_credential")
         if not made:
             return None
@@ -149,6 +158,8 @@ class OpenStack:
             "id": made["id"],
             "secret": made["secret"],
             "ca": Path(ca).expanduser().read_text() if ca else "",
+            "endpoint": s3_endpoint(str(self.connection.endpoint_for("object-store"))),
+            "s3": data["credentials"].get("s3") or {},
         }
 
     def empty(self, container: str, say: Say) -> None:
