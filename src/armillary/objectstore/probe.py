@@ -29,6 +29,7 @@ PART = 5 * 2**20
 SMALL = b"armillary " * 1000
 PREFIX = ".armillary-probe-"
 NO_S3 = "no answer of S3"
+CONDITION_FAILED = (409, 412)
 FULL = ("EntityTooLarge", "QuotaExceeded", "413", "InsufficientStorage", "507")
 REASONS = (
     (
@@ -40,7 +41,10 @@ REASONS = (
         ("RequestTimeTooSkewed",),
         "This machine's clock and the store's differ by more than it allows. Set this one: `timedatectl set-ntp true`.",
     ),
-    (("AccessDenied",), "It keeps `{who}` from writing to its own container."),
+    (
+        ("AccessDenied",),
+        "It keeps `{who}` from writing to its own container; or it cannot look up who may, since its container server is down.",
+    ),
     (("NoSuchBucket",), "It has no container {bucket} for S3; by Swift's own protocol it may have one."),
     (
         FULL[:3],
@@ -105,8 +109,14 @@ def health(access: Access, reader: str, bucket: str, timeout: float) -> str:
             answer = sender.get(f"/{bucket}?max-keys=1")
         except requests.RequestException as error:
             return f"{access.endpoint} does not answer: {error}"
-    said = f"{_tag('Code', answer.text)} {_tag('Message', answer.text)}".strip()
-    return "" if answer.ok else f"{access.endpoint} answered {answer.status_code} {said}".strip()
+    if answer.ok:
+        return ""
+    code = _tag("Code", answer.text)
+    said = f"{access.endpoint} answered {answer.status_code} {code} {_tag('Message', answer.text)}"
+    if code == "AccessDenied":
+        # Who may is written in the container.
+        said += " (so says Swift, too, when its container server is down)"
+    return said.strip()
 
 
 @contextmanager
@@ -267,7 +277,12 @@ class _Look:
         if not self._can(write, place):
             return False
         first = self.s3.head_object(**place)["LastModified"]
-        return not self._can(write, place) and self.s3.head_object(**place)["LastModified"] == first
+        try:
+            write(place)
+        except ClientError as error:
+            same: bool = self.s3.head_object(**place)["LastModified"] == first
+            return _code(error)[1] in CONDITION_FAILED and same
+        return False
 
     def _put_once(self, place: dict[str, str]) -> None:
         self.s3.put_object(**place, Body=SMALL, IfNoneMatch="*")
