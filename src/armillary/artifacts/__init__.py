@@ -1,4 +1,4 @@
-"""The programs a cluster's hosts run, built from Go modules pinned by go.sum."""
+"""The programs a cluster's hosts run: built from Go modules pinned by go.sum, or fetched by Maven and pinned by checksums."""
 
 from armillary.artifacts.build import (
     ArtifactError,

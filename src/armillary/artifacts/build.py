@@ -1,6 +1,6 @@
-"""Build artifacts, once for each content, and keep them in the cache.
+"""Build or fetch artifacts, once for each content, and keep them in the cache.
 
-    <cache>/artifacts/<name>/<key>/bin/<binary>
+    <cache>/artifacts/<name>/<key>/bin/<binary>     or <file>, of those that Maven fetches
                                   /manifest.json     what was built, with the digest of each binary
                                   /<name>.tar.gz     the binaries, to be copied to hosts
 
@@ -22,12 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from armillary.artifacts import jars
 from armillary.artifacts.manifest import Artifact, load_manifest
-from armillary.building import BuildError, hint, locked, replacing
+from armillary.building import BuildError, Hints, hint, locked, replacing
 from armillary.bundle import contents
 from armillary.paths import ROOT, cache_home
-from armillary.tools import go
-from armillary.tools.process import CommandError, CommandTimeout, Completed, tail
+from armillary.tools import go, maven
+from armillary.tools.process import (
+    CommandError,
+    CommandMissing,
+    CommandTimeout,
+    Completed,
+    tail,
+)
 
 # Part of every key: to be raised when this file or tools/go.py builds in another way.
 BUILDER_REVISION = 1
@@ -69,6 +76,29 @@ HINTS = (
 )
 
 
+MAVEN_HINTS = (
+    (
+        ("Checksum validation failed",),
+        "The Maven repository (settings.xml of Maven) hands out damaged files. Run the same command again; if it "
+        "stays so, tell who runs the repository.",
+    ),
+    (
+        ("Could not find artifact", "status: 403", "status: 404", "Forbidden", "Not Found"),
+        "The Maven repository (settings.xml of Maven) does not serve that file. Set a mirror that does, or choose "
+        "another version in {folder}/pom.xml.",
+    ),
+    (
+        ("UnknownHostException", "Connection refused", "timed out", "PKIX path", "Unknown host"),
+        "The Maven repository cannot be reached. Check the network, and the proxy and mirrors in Maven's settings.xml, "
+        "then run the same command again.",
+    ),
+    (
+        ("No space left on device",),
+        "The disk that holds {cache} is full. Free some space there or set ARMILLARY_CACHE_HOME.",
+    ),
+)
+
+
 class ArtifactError(BuildError):
     """An artifact could not be built."""
 
@@ -91,12 +121,15 @@ class BuiltArtifact:
 
 
 def artifact_key(entry: Artifact, root: Path = ROOT) -> str:
-    """Return the digest of all that shapes this artifact's binaries.
+    """Return the digest of all that shapes this artifact's files.
 
-    That is: go.mod, go.sum and every other file of its folder (but hidden ones and tests), the
+    Where Maven fetches them, that is checksums.sha256. Where Go makes them: go.mod, go.sum and every other file of its folder (but hidden ones and tests), the
     entry as far as the compiler sees it, the Go version and target, the C compiler and libraries
     where they are used, and this builder's revision.
     """
+    if entry.kind == "maven":
+        sums = jars.read_sums(root / entry.folder)
+        return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
     facts: dict[str, Any] = {
         "builder": BUILDER_REVISION,
         "name": entry.name,
@@ -152,35 +185,44 @@ def build_artifact(
     def build(staging: Path) -> dict[str, Any]:
         if contents.read(cache):
             raise ArtifactError(entry.name, contents.LACKS, contents.LACKING)
+        if entry.kind == "maven":
+            fetch_artifact(entry, staging / "bin", cache=cache, root=root, progress=progress)
+            return {}
         out, caches = staging / "bin", go.Caches.under(cache)
         compile_artifact(entry, out, caches=caches, root=root, progress=progress)
         return {"go": go.version(), "target": go.target()}
 
-    return keep_artifact(entry, artifact_path(entry, cache=cache, root=root), build, progress)
+    home = artifact_path(entry, cache=cache, root=root)
+    return keep_artifact(entry, home, entry.files(root), build, progress)
 
 
 def keep_artifact(
-    entry: Artifact, home: Path, make: Callable[[Path], dict[str, Any]], progress: Progress
+    entry: Artifact,
+    home: Path,
+    files: Sequence[str],
+    make: Callable[[Path], dict[str, Any]],
+    progress: Progress,
 ) -> BuiltArtifact:
     """Return what is at this place in the cache; make it when it is not there.
 
     Args:
         entry: which artifact it is.
         home: its directory, named by its key.
+        files: the names of its files.
         make: writes the binaries to `bin` below the directory it is given, and returns what manifest.json is to say of
             how they were made.
         progress: told when another process makes it.
     """
     started = time.monotonic()
-    if built := _cached(entry, home):
+    if built := _cached(entry, home, files):
         return built
     home.parent.mkdir(parents=True, exist_ok=True)
     with locked(home.parent / ".lock", lambda: progress(f"{entry.name}: another build is on")):
-        if built := _cached(entry, home):
+        if built := _cached(entry, home, files):
             return built
         with replacing(home) as staging:
             facts = make(staging)
-            digests = {one: _digest(staging / "bin" / one) for one in sorted(entry.binaries)}
+            digests = {one: _digest(staging / "bin" / one) for one in sorted(files)}
             seconds = time.monotonic() - started
             _write_manifest(entry, staging, digests, {**facts, "seconds": round(seconds, 1)})
     return BuiltArtifact(entry.name, entry.version, home.name, home / "bin", digests, True, seconds)
@@ -250,13 +292,62 @@ def compile_artifact(
             except CommandError as error:
                 code = error.completed.returncode
                 raise _failed(
-                    entry, f"go ended with exit code {code}.", error.completed, caches
+                    entry,
+                    f"go ended with exit code {code}.",
+                    error.completed,
+                    HINTS,
+                    caches.packages,
                 ) from error
             except CommandTimeout as error:
-                raise _failed(entry, "go did not end in time.", error.completed, caches) from error
+                raise _failed(
+                    entry, "go did not end in time.", error.completed, HINTS, caches.packages
+                ) from error
     for binary in entry.binaries:
         (out / binary).chmod(0o755)
     return {binary: _digest(out / binary) for binary in sorted(entry.binaries)}
+
+
+def fetch_artifact(
+    entry: Artifact,
+    out: Path,
+    *,
+    cache: Path,
+    root: Path = ROOT,
+    progress: Progress = lambda line: None,
+) -> None:
+    """Have Maven fetch an artifact's files into `out`, and compare each with checksums.sha256.
+
+    Raises:
+        ArtifactError: they could not be fetched, or are others.
+    """
+    progress(f"{entry.name} {entry.version}: fetching it with Maven")
+    folder, repository = root / entry.folder, maven.repository(cache)
+    try:
+        maven.install(progress)
+        maven.copy_dependencies(folder, out, cache=cache)
+    except CommandMissing as error:
+        raise ArtifactError(
+            entry.name,
+            "Maven is missing on this machine.",
+            f"Have it installed: `apt-get install {' '.join(maven.PACKAGES)}`, then the same command again.",
+        ) from error
+    except CommandError as error:
+        code = error.completed.returncode
+        raise _failed(
+            entry, f"mvn ended with exit code {code}.", error.completed, MAVEN_HINTS, repository
+        ) from error
+    except CommandTimeout as error:
+        raise _failed(
+            entry, "mvn did not end in time.", error.completed, MAVEN_HINTS, repository
+        ) from error
+    if wrong := jars.differences(jars.read_sums(folder), jars.digests(out)):
+        raise ArtifactError(
+            entry.name,
+            f"what Maven fetched is not what {entry.folder}/{jars.SUMS} says:",
+            f"If {jars.POM} was changed on purpose, run `uv run python scripts/lock_maven.py {folder.name}` and review "
+            "the difference; otherwise do not go on: what the Maven repository hands out has been altered.",
+            last="\n".join(f"    {line}" for line in wrong[:20]),
+        )
 
 
 def verify_artifact(
@@ -270,7 +361,7 @@ def verify_artifact(
     """Return what is wrong with this artifact in the cache: nothing, when it is as it was built.
 
     With `rebuild` it is also compiled anew from empty package caches, and each binary that does
-    not come out byte for byte the same is named.
+    not come out byte for byte the same is named. What Maven fetches is compared whenever it is fetched.
 
     Raises:
         ArtifactError: it was not in the cache and could not be built.
@@ -283,7 +374,7 @@ def verify_artifact(
         for binary, digest in built.binaries.items()
         if (actual := _digest(built.bin_dir / binary)) != digest
     ]
-    if rebuild:
+    if rebuild and entry.kind == "go":
         with tempfile.TemporaryDirectory(prefix=".verify-", dir=cache / "artifacts") as name:
             # The modules are content-addressed by go.sum; what is compiled from them is in doubt.
             caches = go.Caches(modules=cache / "go" / "mod", packages=Path(name) / "packages")
@@ -331,7 +422,7 @@ def archive_binaries(built: BuiltArtifact) -> Path:
             for binary in sorted(built.binaries):
                 member = tarfile.TarInfo(binary)
                 member.size = (built.bin_dir / binary).stat().st_size
-                member.mode = 0o755
+                member.mode = 0o755 if os.access(built.bin_dir / binary, os.X_OK) else 0o644
                 member.uname = member.gname = "root"
                 with (built.bin_dir / binary).open("rb") as content:
                     tar.addfile(member, content)
@@ -339,12 +430,12 @@ def archive_binaries(built: BuiltArtifact) -> Path:
     return archive
 
 
-def _cached(entry: Artifact, home: Path) -> BuiltArtifact | None:
+def _cached(entry: Artifact, home: Path, files: Sequence[str]) -> BuiltArtifact | None:
     """Return what is in the cache, or None when it is not there or has been cut short."""
     try:
         known = json.loads((home / MANIFEST).read_text())
         binaries = {name: each["sha256"] for name, each in known["binaries"].items()}
-        whole = binaries.keys() == entry.binaries.keys() and all(
+        whole = binaries.keys() == set(files) and all(
             (home / "bin" / name).stat().st_size == each["size"]
             for name, each in known["binaries"].items()
         )
@@ -370,7 +461,7 @@ def _write_manifest(
                 **facts,
                 "binaries": {
                     binary: {
-                        "package": entry.binaries[binary],
+                        **({"package": entry.binaries[binary]} if entry.kind == "go" else {}),
                         "sha256": digest,
                         "size": (directory / "bin" / binary).stat().st_size,
                     }
@@ -383,12 +474,14 @@ def _write_manifest(
     )
 
 
-def _failed(entry: Artifact, what: str, completed: Completed, caches: go.Caches) -> ArtifactError:
+def _failed(
+    entry: Artifact, what: str, completed: Completed, hints: Hints, cache: Path
+) -> ArtifactError:
     """Turn a failed command into an error that says what to do next."""
     return ArtifactError(
         entry.name,
         what,
-        hint(HINTS, completed).format(folder=entry.folder, cache=caches.packages),
+        hint(hints, completed).format(folder=entry.folder, cache=cache),
         command=f"cd {entry.folder} && {' '.join(completed.argv)}",
         last=tail(completed),
     )

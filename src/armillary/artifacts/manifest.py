@@ -1,13 +1,21 @@
-"""artifacts/artifacts.yml: which programs are built, from which Go packages, and how."""
+"""artifacts/artifacts.yml: which programs are built, from which Go packages, and how; and what Maven fetches."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
+from armillary.artifacts import jars
 from armillary.manifests import ManifestError, read_manifest
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -30,9 +38,12 @@ class Artifact(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
+    kind: Literal["go", "maven"] = "go"
     version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?$")]
     licence: str
-    binaries: dict[Name, Word] = Field(min_length=1)
+    component: Name | None = None
+    """The component of cluster.yml that it is for; None where every cluster needs it."""
+    binaries: dict[Name, Word] = Field(default={}, validate_default=True)
     module: Word | None = None
     source: str | None = None
     variables: dict[Word, Word] = {}
@@ -42,10 +53,30 @@ class Artifact(BaseModel):
     apt: tuple[str, ...] = ()
     upstream: Upstream | None = None
 
+    @field_validator("binaries", "module", "variables", "tags", "cgo", "static", "apt", "upstream")
+    @classmethod
+    def _of_its_kind(cls, value: object, info: ValidationInfo) -> object:
+        if info.data.get("kind") == "maven" and value:
+            raise ValueError("is for artifacts of kind go; pom.xml says all of one of kind maven")
+        if info.data.get("kind") == "go" and info.field_name == "binaries" and not value:
+            raise ValueError("name at least one")
+        return value
+
     @property
     def folder(self) -> str:
-        """The folder of go.mod, seen from the checkout."""
+        """The folder of go.mod or pom.xml, seen from the checkout."""
         return self.source or f"artifacts/{self.name}"
+
+    def files(self, root: Path) -> list[str]:
+        """Return the names of the files that it comes to.
+
+        Args:
+            root: the checkout.
+
+        Raises:
+            ManifestError: checksums.sha256 cannot be read.
+        """
+        return sorted(jars.read_sums(root / self.folder) if self.kind == "maven" else self.binaries)
 
     def ldflags(self) -> str:
         """Return the linker's flags: no symbols, no build id, the variables, in a fixed order."""
@@ -105,7 +136,7 @@ class Manifest(BaseModel):
 
 
 def load_manifest(root: Path) -> Manifest:
-    """Read `root`/artifacts/artifacts.yml and check it against the go.mod files it names.
+    """Read `root`/artifacts/artifacts.yml and check it against the go.mod and pom.xml files it names.
 
     Raises:
         ManifestError: names the file, the field and what to change.
@@ -117,7 +148,10 @@ def load_manifest(root: Path) -> Manifest:
         if names.count(name) > 1:
             raise ManifestError(f"{path}: {name!r} is there {names.count(name)} times; keep one.")
     for each in manifest.artifacts:
-        _check(each, root)
+        if each.kind == "go":
+            _check(each, root)
+        elif wrong := jars.check_pom(root / each.folder, each.version):
+            raise ManifestError(f"Artifact {each.name}, in {each.folder}: {wrong}.")
     return manifest
 
 

@@ -126,7 +126,7 @@ def fetch(
             file.unlink()
         return {"downloaded": known(entry, sums), "target": go.target()}
 
-    return keep_artifact(entry, home, make, progress)
+    return keep_artifact(entry, home, sorted(entry.binaries), make, progress)
 
 
 def _unpack(entry: Artifact, file: Path, url: str, binaries: tuple[str, ...], target: Path) -> None:

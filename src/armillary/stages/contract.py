@@ -51,7 +51,9 @@ class Context:
     @cached_property
     def supply(self) -> Supply:
         """The binaries and images this cluster is made of."""
-        return Supply.of(self.cluster.images, self.config, self.paths)
+        components = self.cluster.components
+        wanted = {name for name in type(components).model_fields if getattr(components, name)}
+        return Supply.of(self.cluster.images, self.config, self.paths, frozenset(wanted))
 
 
 class Stage(Protocol):
