@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -84,5 +85,5 @@ def test_a_user_without_rights_is_refused(kafka: Broker) -> None:
 
 @pytest.mark.parametrize("user", ["alice", None])
 def test_nobody_comes_in_without_the_right_password(kafka: Broker, user: str | None) -> None:
-    wrong = Broker(kafka.folder, kafka.bootstrap, {"alice": "other"}, [], {})
+    wrong = replace(kafka, passwords={"alice": "other"})
     assert produce(wrong, user, b"no") is not None

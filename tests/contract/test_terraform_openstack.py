@@ -32,6 +32,8 @@ VOLUME = "openstack_blockstorage_volume_v3"
 PORT = "openstack_networking_port_v2"
 RULE = "openstack_networking_secgroup_rule_v2"
 
+BROKERS = ("kafka-1", "kafka-2", "kafka-3")
+
 Edit = Callable[[dict[str, Any]], object]
 
 
@@ -128,13 +130,14 @@ def test_output_is_what_every_cloud_gives_and_more(applied: World) -> None:
         applied.one(VOLUME, f"science-{x}") for x in ("homes", "services-1-registry")
     )
     services, worker = output["hosts"]["services-1"], output["hosts"]["worker-1"]
-    assert worker | {"instance_id": ""} == {
+    assert worker | {"instance_id": "", "zone": ""} == {
         "role": "worker",
         "address": "10.77.0.30",
         "access_address": "10.77.0.30",
         "floating_ip": None,
         "instance_name": "science-worker-1",
         "instance_id": "",
+        "zone": "",
         "volumes": {
             "data": {
                 "mount": "/var/lib/armillary/data",
@@ -194,6 +197,7 @@ def test_each_volume_is_attached_once_and_shared_ones_to_the_services_host(appli
     ]
     assert sorted(attached) == [
         ("science-homes", "science-services-1"),
+        *((f"science-kafka-{number}-log", f"science-kafka-{number}") for number in (1, 2, 3)),
         ("science-services-1-registry", "science-services-1"),
         ("science-worker-1-data", "science-worker-1"),
         ("science-worker-2-data", "science-worker-2"),
@@ -223,6 +227,34 @@ def test_from_outside_four_ports_of_one_host_are_open(applied: World) -> None:
     assert ranges == {"0.0.0.0/0", "10.244.0.0/16"}
 
 
+def test_brokers_are_open_to_each_other_and_to_kubernetes_alone(applied: World) -> None:
+    groups = {
+        each["id"]: each["name"] for each in applied.cloud.all("openstack_networking_secgroup_v2")
+    }
+    found = {
+        (rule["port_range_min"], rule["port_range_max"], groups[rule["remote_group_id"]])
+        for rule in applied.cloud.all(RULE)
+        if groups[rule["security_group_id"]] == "science-kafka"
+    }
+    assert found == {
+        (9091, 9093, "science-kafka"),
+        (9092, 9092, "science-kubernetes"),
+        (9404, 9404, "science-kubernetes"),
+    }
+    port = applied.one(PORT, "science-kafka-1")
+    assert {groups[each] for each in port["security_group_ids"]} == {
+        "science-hosts",
+        "science-kafka",
+    }
+
+
+def test_without_kafka_nothing_of_it_is_made(world: World) -> None:
+    del world.raw["hosts"]["kafka"], world.raw["components"]["kafka"]
+    made = {change.address for change in world.plan().creates}
+    assert made
+    assert not [address for address in made if "kafka" in address]
+
+
 def test_ports_have_the_slots_addresses_and_pods_may_pass(applied: World) -> None:
     ports = {each["name"]: each for each in applied.cloud.all(PORT)}
     pairs = {
@@ -231,6 +263,7 @@ def test_ports_have_the_slots_addresses_and_pods_may_pass(applied: World) -> Non
     }
     assert pairs == {
         "science-services-1": [],
+        **{f"science-kafka-{number}": [] for number in (1, 2, 3)},
         "science-control-1": ["10.244.0.0/16"],
         "science-worker-1": ["10.244.0.0/16"],
         "science-worker-2": ["10.244.0.0/16"],
@@ -388,7 +421,8 @@ def test_gate_refuses_what_hosts_would_not_survive(planned: World, edit: Edit, s
     plan = planned.plan()
     refusals = check_plan(plan, set())
     assert [refusal for refusal in refusals if "science-worker-2" in refusal and said in refusal]
-    asked = {host(f"{name}-1") for name in ("services", "control", "worker")} | {host("worker-2")}
+    asked = {host(f"{name}-1") for name in ("services", "control", "worker")}
+    asked |= {host(name) for name in ("worker-2", "kafka-1", "kafka-2", "kafka-3")}
     assert check_plan(plan, asked) == []
 
 
@@ -466,6 +500,8 @@ def _everything(raw: dict[str, Any]) -> None:
         "dns_servers": ["192.0.2.53"],
         "server_group_policy": "anti-affinity",
         "containers": ["archive", "alerts"],
+        "floating_ips": {"services-1": "new", **dict.fromkeys(BROKERS, "new")},
+        "kafka_zones": ["a", "b"],
     }
 
 
@@ -535,6 +571,7 @@ def test_all_choices_at_once(world: World) -> None:
             ("science-services", 22),
             ("science-services", 5000),
             ("science-hosts", 22),
+            ("science-kafka", 9094),
         }
     assert open_ports(world, "10.77.0.0/24") == {
         ("science-worker", 8443),
@@ -554,10 +591,19 @@ def test_all_choices_at_once(world: World) -> None:
     (disk,) = control["block_device"]
     assert (disk["uuid"], disk["volume_size"], disk["volume_type"]) == ("image-1", 20, "ssd")
     assert disk["delete_on_termination"] is True
-    (group,) = world.cloud.all("openstack_compute_servergroup_v2")
-    assert group["policies"] == ["anti-affinity"]
-    assert [hint["group"] for hint in control["scheduler_hints"]] == [group["id"]]
+    groups = {
+        each["name"].removesuffix(f"-{world.id}"): each
+        for each in world.cloud.all("openstack_compute_servergroup_v2")
+    }
+    assert [group["policies"] for group in groups.values()] == [["anti-affinity"]] * 2
+    brokers = [world.one(INSTANCE, f"science-{name}") for name in BROKERS]
+    for instance, name in ((control, "control-plane"), *((each, "kafka") for each in brokers)):
+        hints = [hint["group"] for hint in instance["scheduler_hints"]]
+        assert hints == [groups[f"science-{name}"]["id"]]
     assert world.one(INSTANCE, "science-worker-1")["scheduler_hints"] == []
+    # One after the other, and what Kafka calls racks.
+    assert [each["availability_zone"] for each in brokers] == ["a", "b", "a"]
+    assert [output["hosts"][name]["zone"] for name in BROKERS] == ["a", "b", "a"]
     assert not world.plan().has_changes
 
 
@@ -725,7 +771,7 @@ def test_a_provider_that_cannot_be_had_is_explained(
 def test_plan_of_fifty_hosts_without_changes(
     world: World, record_property: Callable[[str, object], None]
 ) -> None:
-    world.raw["hosts"]["worker"]["count"] = 48
+    world.raw["hosts"]["worker"]["count"] = 45
     world.up()
     began = time.monotonic()
     plan = world.plan()

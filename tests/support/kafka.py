@@ -64,6 +64,8 @@ class Broker:
 
     folder: Path
     bootstrap: str
+    internal: str
+    """Where who is on this machine may do everything, without a password."""
     passwords: dict[str, str]
     """By user; empty where nobody has to log in."""
     java: list[str]
@@ -198,7 +200,9 @@ def broker(
         "-cp",
         f"{jars}/*",
     ]
-    made = Broker(folder, f"127.0.0.1:{client}", passwords, java, environment)
+    made = Broker(
+        folder, f"127.0.0.1:{client}", f"127.0.0.1:{internal}", passwords, java, environment
+    )
     scrams = [f"SCRAM-SHA-512=[name={user},password={word}]" for user, word in passwords.items()]
     formatted = subprocess.run(
         [

@@ -35,6 +35,7 @@ def test_sample_loads_and_has_the_hosts_it_shows() -> None:
     hosts = [(host.name, host.role, host.slot, host.address) for host in cluster.expanded_hosts()]
     assert hosts == [
         ("services-1", "services", 10, "10.77.0.10"),
+        ("kafka-1", "kafka", 14, "10.77.0.14"),
         ("control-1", "control_plane", 20, "10.77.0.20"),
         ("worker-1", "worker", 30, "10.77.0.30"),
         ("worker-2", "worker", 31, "10.77.0.31"),
@@ -42,6 +43,7 @@ def test_sample_loads_and_has_the_hosts_it_shows() -> None:
     assert cluster.services_host().name == "services-1"
     assert [host.name for host in cluster.control_planes()] == ["control-1"]
     assert [host.name for host in cluster.workers()] == ["worker-1", "worker-2"]
+    assert [host.name for host in cluster.brokers()] == ["kafka-1"]
 
 
 @pytest.mark.parametrize("sample", [SAMPLE, OPENSTACK], ids=lambda path: path.parent.name)
@@ -58,6 +60,7 @@ def test_variables_of_the_data_root() -> None:
         "cluster": "local",
         "volumes": {
             "services-1-registry": {"size_gib": 20, "shared": False, "type": None},
+            "kafka-1-log": {"size_gib": 10, "shared": False, "type": None},
             "worker-1-data": {"size_gib": 20, "shared": False, "type": None},
             "worker-2-data": {"size_gib": 20, "shared": False, "type": None},
             "homes": {"size_gib": 50, "shared": True, "type": None},
@@ -74,7 +77,8 @@ def test_variables_of_the_compute_root() -> None:
         "pods": "10.244.0.0/16",
         "backend": "host-gw",
     }
-    assert list(variables["hosts"]) == ["services-1", "control-1", "worker-1", "worker-2"]
+    hosts = ["services-1", "kafka-1", "control-1", "worker-1", "worker-2"]
+    assert list(variables["hosts"]) == hosts
     assert variables["hosts"]["worker-2"] == {
         "role": "worker",
         "slot": 31,
@@ -93,6 +97,7 @@ def test_variables_of_the_compute_root() -> None:
         },
     }
     assert "homes" not in variables["hosts"]["services-1"]["volumes"]
+    assert list(variables["hosts"]["kafka-1"]["volumes"]) == ["log"]
     json.dumps(variables)
 
 
@@ -100,6 +105,7 @@ def test_sample_of_openstack() -> None:
     cluster = load_cluster(OPENSTACK)
     assert {host.role for host in cluster.expanded_hosts()} == {
         "services",
+        "kafka",
         "control_plane",
         "worker",
     }
@@ -114,6 +120,7 @@ def test_sample_of_openstack() -> None:
         "network": None,
         "dns_servers": [],
         "availability_zone": None,
+        "kafka_zones": [],
         "access": "bastion",
         "allow_from": ["0.0.0.0/0"],
         "load_balancer": "none",
@@ -135,6 +142,7 @@ def test_volume_types_of_openstack() -> None:
     volumes = cluster.terraform_variables("data")["volumes"]
     assert {key: volume["type"] for key, volume in volumes.items()} == {
         "services-1-registry": "hdd",
+        **{f"kafka-{number}-log": "hdd" for number in (1, 2, 3)},
         "worker-1-data": "hdd",
         "worker-2-data": "hdd",
         "homes": "ssd",
@@ -180,6 +188,7 @@ def test_network_name_fits_an_interface(raw: dict[str, Any], name: str, expected
 def test_defaults(raw: dict[str, Any]) -> None:
     for key in ("domain", "images", "components", "shared"):
         del raw[key]
+    del raw["hosts"]["kafka"]
     raw["network"] = {"hosts": "10.77.0.0/24"}
     cluster = Cluster.model_validate(raw)
     assert cluster.domain == "local.armillary.internal"

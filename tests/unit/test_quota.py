@@ -51,14 +51,14 @@ def test_hosts_that_start_from_volumes(raw: dict[str, Any]) -> None:
     before = needed(raw)
     raw["openstack"]["boot_volume"] = {}
     after = needed(raw)
-    assert after.volumes - before.volumes == 4
-    assert after.gigabytes - before.gigabytes == 4 * 20
+    assert after.volumes - before.volumes == 7
+    assert after.gigabytes - before.gigabytes == 7 * 20
 
 
 def test_existing_network(raw: dict[str, Any]) -> None:
     raw["openstack"]["network"] = {"name": "n", "subnet": "s"}
     found = needed(raw)
-    assert (found.networks, found.subnets, found.routers, found.ports) == (0, 0, 0, 4)
+    assert (found.networks, found.subnets, found.routers, found.ports) == (0, 0, 0, 7)
 
 
 def test_floating_ips_that_are_given_take_none(raw: dict[str, Any]) -> None:
@@ -82,6 +82,33 @@ def test_rules_by_networks_that_may_connect(raw: dict[str, Any]) -> None:
     assert needed(raw).security_group_rules == one + 4
     raw["network"]["backend"] = "vxlan"
     assert needed(raw).security_group_rules == one + 3
+
+
+def test_without_kafka(raw: dict[str, Any]) -> None:
+    before = asdict(needed(raw))
+    del raw["hosts"]["kafka"], raw["components"]["kafka"]
+    after = asdict(needed(raw))
+    assert {name: before[name] - after[name] for name in after if after[name] != before[name]} == {
+        "instances": 3,
+        "cores": 6,
+        "ram": 12288,
+        "server_groups": 1,
+        "server_group_members": 2,
+        "volumes": 3,
+        "gigabytes": 300,
+        "ports": 3,
+        "security_groups": 1,
+        # Those between hosts, and the two that Neutron puts into each group.
+        "security_group_rules": 5,
+    }
+
+
+def test_brokers_that_are_open_outside(raw: dict[str, Any]) -> None:
+    before = needed(raw)
+    raw["openstack"]["floating_ips"] |= dict.fromkeys(("kafka-1", "kafka-2", "kafka-3"), "new")
+    after = needed(raw)
+    assert after.floating_ips - before.floating_ips == 3
+    assert after.security_group_rules - before.security_group_rules == 1
 
 
 def test_another_cloud_has_no_quotas() -> None:

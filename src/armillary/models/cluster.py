@@ -162,6 +162,10 @@ class Cluster(Part):
         """The hosts users' servers run on."""
         return self._of_role("worker")
 
+    def brokers(self) -> list[Host]:
+        """The hosts of Kafka: none, or 1, 3 or 5."""
+        return self._of_role("kafka")
+
     def floating_ips(self) -> dict[str, str]:
         """The hosts with a floating IP: `new`, or an address; the services host is one of them.
 
@@ -248,6 +252,7 @@ class Cluster(Part):
             mode="json",
             include={
                 *("cloud", "external_network", "network", "dns_servers", "availability_zone"),
+                "kafka_zones",
                 *("access", "allow_from", "load_balancer", "server_group_policy"),
             },
         )

@@ -21,7 +21,12 @@ PLATFORM = "platform"
 BALANCER = "balancer"
 BALANCER_ONLY = ("armillary_worker_addresses",)
 """What only the balancer is configured from: a worker more must not touch the hosts that are there."""
-PLATFORM_ONLY = ("armillary_images", "armillary_components", "armillary_prefetch")
+PLATFORM_ONLY = (
+    "armillary_images",
+    "armillary_components",
+    "armillary_kafka_bootstrap",
+    "armillary_prefetch",
+)
 """What no host is configured from."""
 
 
@@ -39,7 +44,7 @@ def digests(paths: ClusterPaths, inventory: Inventory) -> dict[str, str]:
             for_hosts,
             host,
             on_hosts,
-            {name: kept.get(name) for name in ("registry", "backup", "object_store")},
+            {name: kept.get(name) for name in _secrets(host)},
             keys.get(host["ansible_host"]),
         )
         for name, host in inventory.hosts.items()
@@ -49,6 +54,12 @@ def digests(paths: ClusterPaths, inventory: Inventory) -> dict[str, str]:
     planes = [keys.get(address) for address in shared["armillary_control_plane_addresses"]]
     found[PLATFORM] = _digest(for_platform, charts, on_platform, kept["jupyterhub"], planes)
     return found
+
+
+def _secrets(host: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the secrets that a host is configured from."""
+    of_all = ("registry", "backup", "object_store")
+    return (*of_all, "kafka") if host["armillary_role"] == "kafka" else of_all
 
 
 def _playbooks() -> tuple[str, str]:

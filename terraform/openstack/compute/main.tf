@@ -4,12 +4,19 @@ locals {
 
   services = one([for name, host in var.hosts : name if host.role == "services"])
   balanced = var.openstack.load_balancer == "octavia"
+  brokers  = [for name, host in var.hosts : name if host.role == "kafka"]
 
   hosts = {
     for name, host in var.hosts : name => merge(host, {
       address    = cidrhost(var.network.hosts, host.slot)
-      kubernetes = host.role != "services"
-      groups     = concat(["hosts", host.role], host.role == "services" ? [] : ["kubernetes"])
+      kubernetes = contains(["control_plane", "worker"], host.role)
+      groups     = concat(["hosts", host.role], contains(["control_plane", "worker"], host.role) ? ["kubernetes"] : [])
+      # Brokers begin at slot 14.
+      zone = (
+        host.role == "kafka" && length(var.openstack.kafka_zones) > 0
+        ? element(var.openstack.kafka_zones, host.slot - 14)
+        : var.openstack.availability_zone
+      )
     })
   }
 
@@ -56,6 +63,13 @@ resource "openstack_compute_servergroup_v2" "control_plane" {
   policies = [var.openstack.server_group_policy]
 }
 
+resource "openstack_compute_servergroup_v2" "kafka" {
+  count = length(local.brokers) > 0 ? 1 : 0
+
+  name     = "${var.cluster}-kafka-${var.cluster_id}"
+  policies = [var.openstack.server_group_policy]
+}
+
 # What a host is made of, as cluster.yml names it. A change here makes a host anew, which the plan
 # gate lets nobody do by surprise.
 resource "terraform_data" "made_of" {
@@ -73,7 +87,7 @@ resource "openstack_compute_instance_v2" "host" {
   name              = "${var.cluster}-${each.key}"
   flavor_name       = each.value.flavor
   image_id          = var.openstack.boot_volume == null ? local.images[each.value.image] : null
-  availability_zone = var.openstack.availability_zone
+  availability_zone = each.value.zone
   metadata          = { armillary-cluster = var.cluster_id, armillary-role = each.value.role }
   tags              = local.tags
   # File systems are unmounted before the host goes.
@@ -117,7 +131,10 @@ resource "openstack_compute_instance_v2" "host" {
   }
 
   dynamic "scheduler_hints" {
-    for_each = each.value.role == "control_plane" ? [openstack_compute_servergroup_v2.control_plane.id] : []
+    for_each = concat(
+      each.value.role == "control_plane" ? [openstack_compute_servergroup_v2.control_plane.id] : [],
+      each.value.role == "kafka" ? openstack_compute_servergroup_v2.kafka[*].id : [],
+    )
     content {
       group = scheduler_hints.value
     }

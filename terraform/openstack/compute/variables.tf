@@ -90,8 +90,8 @@ variable "hosts" {
   }
 
   validation {
-    condition     = alltrue([for host in values(var.hosts) : contains(["services", "control_plane", "worker"], host.role)])
-    error_message = "A role is services, control_plane or worker."
+    condition     = alltrue([for host in values(var.hosts) : contains(["services", "kafka", "control_plane", "worker"], host.role)])
+    error_message = "A role is services, kafka, control_plane or worker."
   }
 
   validation {
@@ -118,6 +118,7 @@ variable "openstack" {
     network             = optional(object({ name = string, subnet = string }))
     dns_servers         = optional(list(string), [])
     availability_zone   = optional(string)
+    kafka_zones         = optional(list(string), [])
     boot_volume         = optional(object({ type = optional(string) }))
     floating_ips        = map(string)
     access              = optional(string, "bastion")
