@@ -30,7 +30,7 @@ def download(target: Path, say: Callable[[str], None]) -> None:
     say("fetching the Python packages of uv.lock")
     try:
         run(
-            [program, "export", "--frozen", "--no-emit-project", "--output-file", str(locked)],
+            [program, "export", "--frozen", "--no-emit-workspace", "--output-file", str(locked)],
             cwd=ROOT,
             timeout=SECONDS,
         )
@@ -45,7 +45,7 @@ def download(target: Path, say: Callable[[str], None]) -> None:
         raise BundleError(f"The Python package index is too slow: {error}") from error
     # What was built here cannot have the digest of what it was built from.
     run(
-        [program, "export", "--frozen", "--no-emit-project", "--no-hashes", "--output-file", str(locked)],
+        [program, "export", "--frozen", "--no-emit-workspace", "--no-hashes", "--output-file", str(locked)],
         cwd=ROOT,
         timeout=SECONDS,
     )  # fmt: skip

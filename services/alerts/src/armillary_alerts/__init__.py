@@ -1,0 +1,1 @@
+"""Alerts of sky surveys: received, annotated, filtered, archived, and each accounted for."""

@@ -1,0 +1,1 @@
+"""Users' filters: what one is, and the engine that evaluates those in SQL."""
