@@ -26,18 +26,23 @@ images:
   - {name: middle, repository: armillary/middle, tag: "1", base: system}
   - {name: top, repository: armillary/top, tag: "v{tool}", base: middle, binaries: {tool: [tool]}}
   - {name: alone, repository: armillary/alone, tag: "{tool}", binaries: {tool: [tool, helper]}}
+  - {name: program, repository: armillary/program, tag: "1", base: system, source: services/program/src}
 """
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with one artifact and four images, of which three stand upon each other."""
+    """A checkout with one artifact, a program and five images, of which three stand upon each other."""
     tool = tmp_path / "artifacts" / "tool"
     tool.mkdir(parents=True)
     (tmp_path / "artifacts" / "artifacts.yml").write_text(ARTIFACTS)
     (tool / "go.mod").write_text("module tool\n\ngo 1.26\n")
     (tool / "main.go").write_text("package main\n\nfunc main() {}\n")
-    for name in ("system", "middle", "top", "alone"):
+    program = tmp_path / "services" / "program"
+    (program / "src").mkdir(parents=True)
+    (program / "src" / "main.py").write_text("print()\n")
+    (program / "tests.py").write_text("assert True\n")
+    for name in ("system", "middle", "top", "alone", "program"):
         folder = tmp_path / "images" / name
         folder.mkdir(parents=True)
         (folder / "Containerfile").write_text("FROM scratch\n")
@@ -75,11 +80,13 @@ def executable(root: Path) -> None:
     ("change", "changed"),
     [
         (write("images/middle/Containerfile", "FROM scratch\nUSER 1\n"), {"middle", "top"}),
-        (write("images/system/more", "a file\n"), {"system", "middle", "top"}),
+        (write("images/system/more", "a file\n"), {"system", "middle", "top", "program"}),
+        (write("services/program/src/main.py", "print(1)\n"), {"program"}),
+        (write("services/program/tests.py", "assert 1\n"), set()),
         (executable, {"alone"}),
         (write("artifacts/tool/main.go", "package main\n\nfunc main() { }\n"), {"top", "alone"}),
         (replace("armillary/top", "armillary/summit"), {"top"}),
-        (replace("2026-01-01", "2026-02-02"), {"system", "middle", "top"}),
+        (replace("2026-01-01", "2026-02-02"), {"system", "middle", "top", "program"}),
         (replace("[tool, helper]", "[tool]"), {"alone"}),
         (write("images/README.md", "words\n"), set()),
         (write("images/top/README.md", "words\n"), set()),
@@ -99,6 +106,7 @@ def test_a_key_does_not_depend_on_where_the_checkout_lies(root: Path, tmp_path: 
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(root / "images", elsewhere / "images")
     shutil.copytree(root / "artifacts", elsewhere / "artifacts")
+    shutil.copytree(root / "services", elsewhere / "services")
     assert keys(elsewhere) == keys(root)
 
 
@@ -125,6 +133,8 @@ def test_tags_hold_the_versions_of_the_artifacts(root: Path) -> None:
         ('tag: "1"', 'tag: "1", tags: []', "images.1.tags: Extra inputs"),
         ("armillary/middle, tag: \"1\"", "armillary/system, tag: bookworm", "would both be"),
         ("images:", "images: [", "is no YAML"),
+        ("services/program/src", "services/programs", "`source: services/programs` is no folder"),
+        ("services/program/src", "../elsewhere", "images.4.source"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_images_yml_is_named(root: Path, old: str, new: str, said: str) -> None:

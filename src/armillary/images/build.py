@@ -120,12 +120,14 @@ def image_key(entry: Image, root: Path = ROOT) -> str:
     facts: dict[str, Any] = {
         "builder": BUILDER_REVISION,
         "machine": platform.machine(),
-        "entry": entry.model_dump(mode="json", exclude={"upstream"}),
+        "entry": entry.model_dump(mode="json", exclude={"upstream", "source"}),
         "base": image_key(manifest.get(entry.base), root) if entry.base else None,
         "artifacts": {
             name: artifact_key(artifacts.get(name), root) for name in sorted(entry.binaries)
         },
         "files": _digests(root / entry.folder),
+        # Only where there is one: the keys of all other images stay what they are.
+        **({"source": _digests(root / entry.source)} if entry.source else {}),
         "steps": _digests(STEPS) if entry.base or entry.rootfs else {},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -243,6 +245,8 @@ def _build(
         volumes = [f"{settings}:{INSIDE}:ro", f"{packages}:{CACHE_INSIDE}:rw"]
     context = scratch / "context"
     _write_context(root / entry.folder, context, binaries)
+    if entry.source:
+        _copy(root / entry.source, context / "source")
     if entry.rootfs:
         _write_rootfs(entry.rootfs, context / "rootfs.tar", settings, progress)
     image = f"localhost/armillary/{entry.name}:build"
@@ -275,19 +279,25 @@ def _build(
 
 
 def _write_context(folder: Path, context: Path, binaries: Sequence[Path]) -> None:
-    """Copy an image's folder and its binaries, with the modes that git keeps and no others."""
-    context.mkdir()
-    for source in _files(folder):
-        target = context / source.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-        target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
+    """Copy an image's folder and its binaries."""
+    _copy(folder, context)
     for binary in binaries:
         target = context / "bin" / binary.name
         target.parent.mkdir(exist_ok=True)
+        target.parent.chmod(0o755)
         shutil.copyfile(binary, target)
         target.chmod(0o755)
-    for directory in [context, *(path for path in context.rglob("*") if path.is_dir())]:
+
+
+def _copy(folder: Path, target: Path) -> None:
+    """Copy a folder's files, with the modes that git keeps and no others."""
+    target.mkdir()
+    for source in _files(folder):
+        copy = target / source.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+        copy.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
+    for directory in [target, *(path for path in target.rglob("*") if path.is_dir())]:
         directory.chmod(0o755)
 
 

@@ -43,6 +43,8 @@ class Image(BaseModel):
         Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+$")] | None
     ) = None
     """Registry and path of its project's own; its tag is the same."""
+    source: Annotated[str, StringConstraints(pattern=r"^services(/[a-z0-9_.-]+)+$")] | None = None
+    """A folder of programs of ours that the Containerfile finds as source/."""
 
     @property
     def reference(self) -> str:
@@ -107,6 +109,10 @@ def load_manifest(root: Path, artifacts: Artifacts) -> Manifest:
             raise ManifestError(
                 f"{path}: {each.name}: {each.folder}/Containerfile is missing. Write it, or remove "
                 "the entry."
+            )
+        if each.source is not None and not (root / each.source).is_dir():
+            raise ManifestError(
+                f"{path}: {each.name}: `source: {each.source}` is no folder of this checkout."
             )
         filled = each.model_copy(
             update={
