@@ -114,7 +114,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("history_flux", pa.list_(_F32), "nJy", "phot.flux.density;arith.diff", "Difference fluxes, forced ones among them."),
     Column("history_flux_err", pa.list_(_F32), "nJy", "stat.error;phot.flux.density", "Their uncertainties."),
     Column("history_forced", pa.list_(_B), "", "meta.code", "True: measured at the object's place whether detected or not."),
-    # Light-curve features, from detections in the alert's own band: as defined for `light-curve` (Malanchev et al. 2021).
+    # Light-curve features, from detections in the alert's own band and with its sign, until it: as defined for `light-curve` (Malanchev et al. 2021).
     Column("lc_n", _I32, "", "meta.number;obs", "Detections in this band, this one included. Features with too few are null."),
     Column("lc_mag_mean", _F32, "mag", "phot.mag;stat.mean", "Mean magnitude."),
     Column("lc_mag_std", _F32, "mag", "stat.stdev;phot.mag", "Standard deviation; of 2 or more."),

@@ -76,6 +76,11 @@ class Parsed:
     select: tuple[tuple[str, str], ...]
     """Names and expressions of what it sends."""
 
+    @property
+    def plain(self) -> bool:
+        """True when it sends columns of the table as they are."""
+        return all(text == f'"{name}"' and name in table.BY_NAME for name, text in self.select)
+
 
 def parse(connection: duckdb.DuckDBPyConnection, sql: str) -> Parsed:
     """Take a filter apart.
@@ -188,7 +193,8 @@ def _select(
             raise SqlError(
                 f"Name what you select: `{_write(connection, node)} AS some_name`."
             )  # fmt: skip
-        found.append((name, node))
+        plain = node["class"] == "COLUMN_REF" and node["column_names"] in ([name], ["alerts", name])
+        found.append((name, None if plain and name in table.BY_NAME else node))
     names = [name.lower() for name, _ in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
@@ -22,8 +24,9 @@ from armillary_alerts.filters.model import Filter
 
 __all__ = ["FUNCTIONS", "Engine", "EngineError", "Outcome", "OutputColumn", "SqlError", "validate"]
 
-#: Wall time after which a process that does not answer is ended, as a multiple of the processor time allowed.
-PATIENCE: Final = 5.0
+#: A process that cannot be interrupted is ended after GRACE seconds of processor time and PATIENCE times those allowed.
+GRACE: Final = 3.0
+PATIENCE: Final = 2.0
 
 # Not -m: what is pickled must be of the module's own name, not of __main__.
 _PROGRAM: Final = "import sys; from armillary_alerts.filters import worker; sys.exit(worker.main())"
@@ -33,7 +36,7 @@ _checker: worker.Evaluator | None = None
 
 
 class EngineError(RuntimeError):
-    """Filters cannot be evaluated at all: the process for it does not start."""
+    """Filters cannot be evaluated at all, and none of them is at fault."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,32 @@ class Outcome:
     """Numbers of the rows that passed."""
     failed: npt.NDArray[np.int64]
     """Numbers of the rows that it failed on."""
-    output: pa.Table
-    """What it sends: a row for each that passed, in the same order."""
+    columns: tuple[str, ...] = ()
+    """Names of what it sends."""
+    made: bytes = b""
+    """What it sends as an Arrow IPC stream, where that is more than columns of the batch."""
+    batch: pa.RecordBatch | None = None
+    """What it looked at."""
     reason: str = ""
     """Why the first failed, in words for the owner."""
     stopped: bool = False
     """It was over a limit, or cannot run at all: it must not run again before it is changed."""
+
+    @cached_property
+    def output(self) -> pa.Table:
+        """What it sends: a row for each that passed, in the same order."""
+        if self.made:
+            with pa.ipc.open_stream(self.made) as reader:
+                return reader.read_all()
+        if self.batch is None or not self.columns:
+            return pa.table({})
+        columns = [self.batch.column(name).take(pa.array(self.passed)) for name in self.columns]
+        return pa.table(columns, names=list(self.columns))
+
+    @property
+    def plain(self) -> bool:
+        """True when it sends columns of the batch as they are."""
+        return not self.made
 
     @property
     def rejected(self) -> int:
@@ -135,31 +158,32 @@ class Engine:
             An outcome for each filter, in the same order.
 
         Raises:
-            EngineError: the process cannot be started again.
+            EngineError: the process cannot be started again, or has a fault of its own.
         """
         if not filters or not batch.num_rows:
             empty = np.empty(0, np.int64)
-            return [Outcome(each, 0, empty, empty, pa.table({})) for each in filters]
+            return [Outcome(each, 0, empty, empty) for each in filters]
         data = worker.to_ipc(batch)
         budget = max([self._seconds, *(each.limits.seconds for each in filters)])
         answer = self._ask(worker.Job(data, tuple(each.text for each in filters), budget))
         if answer.verdicts:
             return [
-                _outcome(each, batch.num_rows, verdict)
+                _outcome(each, batch, verdict)
                 for each, verdict in zip(filters, answer.verdicts, strict=True)
             ]
-        return [self._alone(data, batch.num_rows, each) for each in filters]
+        return [self._alone(data, batch, each) for each in filters]
 
-    def _alone(self, data: bytes, rows: int, each: Filter) -> Outcome:
+    def _alone(self, data: bytes, batch: pa.RecordBatch, each: Filter) -> Outcome:
         answer = self._ask(worker.Job(data, (each.text,), each.limits.seconds))
         if answer.verdicts:
-            return _outcome(each, rows, answer.verdicts[0])
+            return _outcome(each, batch, answer.verdicts[0])
         if answer.over:
             reason = f"It was ended, and is stopped: over its limit of {answer.over}."
         else:
             reason = f"It cannot run: {answer.error}"
+        rows = batch.num_rows
         every = np.arange(rows, dtype=np.int64)
-        return Outcome(each, rows, np.empty(0, np.int64), every, pa.table({}), reason, stopped=True)
+        return Outcome(each, rows, np.empty(0, np.int64), every, reason=reason, stopped=True)
 
     def _ask(self, job: worker.Job) -> worker.Answer:
         if self._process is None or self._process.poll() is not None:
@@ -168,22 +192,39 @@ class Engine:
         assert process is not None
         assert process.stdin
         assert process.stdout
-        deadline = time.monotonic() + 5 + PATIENCE * job.seconds
-        killer = threading.Timer(deadline - time.monotonic(), process.kill)
-        killer.start()
+        killed = threading.Event()
+        done = threading.Event()
+        limit = _used(process.pid) + GRACE + PATIENCE * job.seconds
+
+        def watch() -> None:
+            while not done.wait(0.2):
+                if _used(process.pid) > limit:
+                    killed.set()
+                    process.kill()
+                    return
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
         try:
             worker.send(process.stdin, job)  # type: ignore[arg-type]
             answer = worker.receive(process.stdout)  # type: ignore[arg-type]
         except (BrokenPipeError, EOFError):
             answer = None
         finally:
-            killer.cancel()
+            done.set()
+            watcher.join()
         if isinstance(answer, worker.Answer):
+            if answer.bug:
+                raise EngineError(
+                    f"Filters cannot be evaluated, and none is at fault:\n{answer.bug}"
+                )
             return answer
-        late = time.monotonic() >= deadline
         self._end()
-        what = "time: it did not answer" if late else f"memory ({self._memory} MiB): it was ended"
-        return worker.Answer(over=what)
+        return worker.Answer(
+            over=f"time: more than {job.seconds:g} s of processor time"
+            if killed.is_set()
+            else f"memory: {self._memory} MiB"
+        )
 
     def _start(self) -> None:
         self._end()
@@ -213,16 +254,24 @@ class Engine:
                     stream.close()
 
 
-def _outcome(each: Filter, rows: int, verdict: worker.Verdict) -> Outcome:
+def _used(pid: int) -> float:
+    """Return the processor time a process has used, in seconds: a busy machine is no fault of a filter's."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _outcome(each: Filter, batch: pa.RecordBatch, verdict: worker.Verdict) -> Outcome:
     flags = np.frombuffer(verdict.flags, np.uint8)
-    with pa.ipc.open_stream(verdict.output) as reader:
-        output = reader.read_all()
-    reason = verdict.reason
     return Outcome(
         each,
-        rows,
+        batch.num_rows,
         np.flatnonzero(flags == worker.PASSED),
         np.flatnonzero(flags == worker.FAILED),
-        output,
-        reason,
+        columns=verdict.columns,
+        made=verdict.output,
+        batch=batch,
+        reason=verdict.reason,
     )

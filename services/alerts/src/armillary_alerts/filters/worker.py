@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -59,8 +60,10 @@ class Verdict:
 
     flags: bytes
     """One byte a row: `PASSED`, `REJECTED` or `FAILED`."""
+    columns: tuple[str, ...]
+    """Names of what it sends."""
     output: bytes
-    """Arrow IPC stream of what it sends, a row for each that passed."""
+    """Arrow IPC stream of what it sends, a row for each that passed; empty where it is columns of the table as they are."""
     reason: str
     """Why the first that failed did."""
 
@@ -74,6 +77,8 @@ class Answer:
     """Not empty: a limit was passed, and this one."""
     error: str = ""
     """Not empty: the query as a whole failed; the filters must be evaluated one by one."""
+    bug: str = ""
+    """Not empty: no filter's fault."""
     seconds: float = 0.0
 
 
@@ -149,48 +154,27 @@ class Evaluator:
         return Answer(tuple(verdicts), seconds=time.process_time() - started)
 
     def _verdicts(self, parsed: Sequence[dialect.Parsed], rows: pa.Table) -> list[Verdict]:
-        fused = ", ".join(f"{_flag(each)} AS f{n}" for n, each in enumerate(parsed))
-        flags = self._connection.sql(f"SELECT {fused} FROM alerts").to_arrow_table()  # noqa: S608
-        verdicts = []
+        fused = []
         for n, each in enumerate(parsed):
-            column = flags.column(n).fill_null(FAILED).to_numpy().astype(np.uint8)
-            verdicts.append(self._verdict(each, rows, column))
-        return verdicts
+            fused.append(f"{_flag(each)} AS f{n}")
+            if not each.plain:
+                fused.append(f"{_packed(each)} AS o{n}")
+        sql = f"SELECT {', '.join(fused)} FROM alerts"  # noqa: S608 - written by dialect.parse
+        found = self._connection.sql(sql).to_arrow_table()
+        return [self._verdict(n, each, rows, found) for n, each in enumerate(parsed)]
 
-    def _verdict(
-        self, parsed: dialect.Parsed, rows: pa.Table, flags: npt.NDArray[np.uint8]
-    ) -> Verdict:
-        reason = ""
-        passed = np.flatnonzero(flags == PASSED)
-        plain = all(text == f'"{name}"' for name, text in parsed.select)
-        if plain:
-            output = rows.select([name for name, _ in parsed.select]).take(passed)
-        else:
-            output, wrong = self._output(parsed, rows.take(passed))
-            if len(wrong):
-                flags = flags.copy()
-                flags[passed[wrong]] = FAILED
+    def _verdict(self, n: int, parsed: dialect.Parsed, rows: pa.Table, found: pa.Table) -> Verdict:
+        column = found.column(f"f{n}")
+        flags: npt.NDArray[np.uint8] = column.fill_null(FAILED).to_numpy().astype(np.uint8)
+        output = b""
+        if not parsed.plain and (flags == PASSED).any():
+            packed = found.column(f"o{n}").combine_chunks()
+            made = packed.is_valid().to_numpy(zero_copy_only=False)
+            flags[(flags == PASSED) & ~made] = FAILED
+            output = to_ipc(pa.Table.from_struct_array(packed.filter(pa.array(made))))
         failed = np.flatnonzero(flags == FAILED)
-        if len(failed):
-            reason = self._reason(parsed, rows.slice(int(failed[0]), 1))
-        return Verdict(flags.tobytes(), to_ipc(output), reason)
-
-    def _output(
-        self, parsed: dialect.Parsed, rows: pa.Table
-    ) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-        """Return what a filter sends for rows that passed, and the numbers of those it cannot be made for."""
-        self._connection.register("passed", rows)
-        try:
-            packed = ", ".join(f'"{name}" := {text}' for name, text in parsed.select)
-            made = self._connection.sql(
-                f"SELECT TRY(struct_pack({packed})) AS made FROM passed AS alerts"  # noqa: S608
-            ).to_arrow_table()
-        finally:
-            self._connection.unregister("passed")
-        column = made.column("made").combine_chunks()
-        wrong = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
-        good = column.drop_null()
-        return pa.Table.from_struct_array(good), wrong
+        reason = self._reason(parsed, rows.slice(int(failed[0]), 1)) if len(failed) else ""
+        return Verdict(flags.tobytes(), tuple(name for name, _ in parsed.select), output, reason)
 
     def _reason(self, parsed: dialect.Parsed, row: pa.Table) -> str:
         self._connection.register("one", row)
@@ -215,7 +199,7 @@ class Evaluator:
         deadline = time.process_time() + seconds
 
         def watch() -> None:
-            while not done.wait(0.02):
+            while not done.wait(0.05):
                 if time.process_time() > deadline:
                     over.append(f"time: more than {seconds:g} s of processor time")
                     self._connection.interrupt()
@@ -241,6 +225,12 @@ def to_ipc(rows: pa.Table | pa.RecordBatch) -> bytes:
 def _flag(parsed: dialect.Parsed) -> str:
     """Return the condition as a number, null where it fails: TRY turns an error in one row into null."""
     return f"TRY(CASE WHEN ({parsed.where}) THEN 1::UTINYINT ELSE 0::UTINYINT END)"
+
+
+def _packed(parsed: dialect.Parsed) -> str:
+    """Return what it sends as one value, null where the alert does not pass or making it fails."""
+    packed = ", ".join(f'"{name}" := {text}' for name, text in parsed.select)
+    return f"TRY(CASE WHEN ({parsed.where}) THEN struct_pack({packed}) END)"
 
 
 def _fields(parsed: dialect.Parsed) -> str:
@@ -289,5 +279,9 @@ def main() -> int:
     send(out, "ready")
     while (job := receive(sys.stdin.buffer)) is not None:
         assert isinstance(job, Job)
-        send(out, evaluator.evaluate(job))
+        try:
+            answer = evaluator.evaluate(job)
+        except Exception:
+            answer = Answer(bug=traceback.format_exc())
+        send(out, answer)
     return 0
