@@ -44,5 +44,8 @@ class Entry(BaseModel):
         default=0, ge=0, description="Rows that came back through an annotator; not in `count`."
     )
     filters: dict[str, Tally] = Field(default_factory=dict, description="By `Filter.id`.")
+    filters_again: dict[str, Tally] = Field(
+        default_factory=dict, description="The same, of the rows that came back."
+    )
     files: tuple[str, ...] = Field(default=(), description="What the archive wrote.")
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))

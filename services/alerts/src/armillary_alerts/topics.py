@@ -22,14 +22,14 @@ FILTERS: Final = "alerts.filters"
 #: What owners of filters must know: JSON of `notices.Notice`. Key: `Filter.id`.
 NOTICES: Final = "alerts.notices"
 
-#: What users' annotators found: JSON of `annotate.annotations.Annotation`. Key: alert id.
-ANNOTATIONS: Final = "alerts.annotations"
-
 #: Where ingest stands in an outside Kafka; compacted. Key: source, topic and partition.
 POSITIONS: Final = "alerts.positions"
 
 #: Topics of filters' results begin so: JSON, one passed alert a message. Key: alert id.
 FILTER_PREFIX: Final = "filter."
+
+#: Topics that users' annotators write to begin so, and end in the owner: JSON of `annotate.feedback.Annotation`.
+ANNOTATION_PREFIX: Final = "annotations."
 
 #: Topics that keep the newest message of each key.
 COMPACTED: Final = frozenset({FILTERS, POSITIONS})
@@ -42,7 +42,6 @@ DECLARED: Final = (
     LEDGER,
     FILTERS,
     NOTICES,
-    ANNOTATIONS,
     POSITIONS,
 )
 
@@ -52,6 +51,8 @@ HEADER_REASON: Final = "reason"
 HEADER_FILTER: Final = "filter"
 HEADER_VERSION: Final = "version"
 HEADER_RAW: Final = "raw"
+#: The packet's schema, where the sender put it beside the packet.
+HEADER_SCHEMA: Final = "schema"
 
 
 def of_filter(owner: str, name: str) -> str:
