@@ -10,6 +10,7 @@ from armillary.models.problem import invalid
 from armillary.models.quantity import Duration, Size
 from armillary.models.values import (
     Address4,
+    BrokerAddress,
     CloudName,
     DiskSize,
     DownloadUrl,
@@ -394,7 +395,134 @@ class JupyterHub(Part):
     )
 
 
+class AlertSource(Part):
+    """A stream of alerts outside, from a survey or another broker."""
+
+    name: Label = Field(description="What it is called here.", examples=["fink"])
+    survey: Literal["lsst", "ztf"] = Field(description="Whose packets they are.", examples=["ztf"])
+    brokers: list[BrokerAddress] = Field(
+        min_length=1,
+        description="Where its Kafka is: host and port.",
+        examples=[["kafka.example.org:9092"]],
+    )
+    topics: list[str] = Field(
+        min_length=1,
+        description="Topics to read; one that begins with `^` is a regular expression.",
+        examples=[["^ztf_.*_programid1$"]],
+    )
+    tls: bool = Field(default=True, description="That its brokers speak TLS.")
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="How to log in, where it wants that."
+    )
+    username: str | None = Field(
+        default=None, description="Whom to log in as. Default: nobody.", examples=["my-group"]
+    )
+    password_file: str | None = Field(
+        default=None,
+        description="A file of this machine with the password, readable by you alone; needed with `username`.",
+        examples=["/root/fink.password"],
+    )
+    schema_registry: str | None = Field(
+        default=None,
+        description="Where LSST's schemas are, by their ids. Needed for `lsst`, unless the schemas are installed.",
+        examples=["https://schemas.example.org"],
+    )
+
+
+class AlertReplicas(Part):
+    """How many pods a stage has: more when alerts wait, fewer when none do."""
+
+    least: Annotated[int, AfterValidator(within(1, 100, "pods"))] = Field(
+        default=1, description="Always there.", examples=[1]
+    )
+    most: Annotated[int, AfterValidator(within(1, 100, "pods"))] = Field(
+        default=2, description="At most.", examples=[4]
+    )
+
+
+class AlertReplayer(Part):
+    """Made-up alerts in place of, or beside, a survey's: to try filters on, and to measure."""
+
+    survey: Literal["lsst", "ztf"] = Field(default="ztf", description="Whose packets are made.")
+    rate: Annotated[float, AfterValidator(within(0.01, 10_000, "alerts a second"))] = Field(
+        default=5, description="Alerts a second, in the mean.", examples=[5]
+    )
+
+
+class AlertPythonFilters(Part):
+    """Filters in Python, each in a pod of its own."""
+
+    most: Annotated[int, AfterValidator(within(1, 500, "filters"))] = Field(
+        default=10, description="How many run at once, of all users together.", examples=[10]
+    )
+    cpu: Annotated[float, AfterValidator(within(0.05, 64, "processors"))] = Field(
+        default=0.5, description="Processors that one can use.", examples=[0.5]
+    )
+    memory: Size = Field(
+        default=Size.of("1GiB"), description="Memory that one can use.", examples=["1GiB"]
+    )
+
+
+class AlertStages(Part):
+    """The stages of the stream, each scaled by itself."""
+
+    ingest: AlertReplicas = Field(
+        default_factory=lambda: AlertReplicas(most=1), description="Receives alerts from outside."
+    )
+    annotate: AlertReplicas = Field(
+        default_factory=AlertReplicas,
+        description="Reads packets, adds light-curve features and cross-matches.",
+    )
+    filter: AlertReplicas = Field(
+        default_factory=AlertReplicas, description="Evaluates users' filters in SQL."
+    )
+    archive: AlertReplicas = Field(
+        default_factory=lambda: AlertReplicas(most=1), description="Writes Parquet files."
+    )
+
+
+class Alerts(Part):
+    """Alerts of sky surveys: received, annotated, filtered as users say, archived. Needs Kafka and JupyterHub."""
+
+    sources: list[AlertSource] = Field(
+        default_factory=list, description="Streams outside to receive from. Default: none."
+    )
+    replayer: AlertReplayer | None = Field(
+        default=None,
+        description="Made-up alerts. Default: none.",
+        examples=[{"survey": "ztf", "rate": 5}],
+    )
+    container: Label = Field(
+        default="alerts",
+        description="The object store's container with the archive: one of `components.object_store.containers`, which "
+        "`alerts` may write.",
+        examples=["alerts"],
+    )
+    partitions: Annotated[int, AfterValidator(within(1, 1000, "partitions"))] = Field(
+        default=6,
+        description="Of the stream's topics: so many pods of a stage can share the work.",
+        examples=[6],
+    )
+    share_limit: Annotated[float, AfterValidator(within(0.0001, 1, "as a share"))] = Field(
+        default=0.05,
+        description="A filter that passes more than this share of a night is only switched on by an admin.",
+        examples=[0.05],
+    )
+    filters_per_user: Annotated[int, AfterValidator(within(1, 10_000, "filters"))] = Field(
+        default=50, description="How many filters a user can have.", examples=[50]
+    )
+    python_filters: AlertPythonFilters | None = Field(
+        default_factory=AlertPythonFilters, description="Filters in Python; `null` for none."
+    )
+    stages: AlertStages = Field(
+        default_factory=AlertStages, description="How many pods each stage has."
+    )
+
+
 class Components(Part):
     """What runs on the cluster for its users."""
 
     jupyterhub: JupyterHub | None = Field(default=None, description="Notebooks for users.")
+    alerts: Alerts | None = Field(
+        default=None, description="Alerts of sky surveys, with users' filters."
+    )

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from armillary.models.parts import (
     FIRST_SLOT,
+    Alerts,
     Authenticator,
     Cloud,
     Flavor,
@@ -82,6 +83,9 @@ class Draft:
     authenticator: Authenticator | None = None
     profiles: Mapping[int, Profile] = field(default_factory=dict)
     profiles_complete: bool = False
+    alerts: Alerts | None = None
+    components: frozenset[str] = frozenset()
+    """The keys of `components` that are there."""
 
     @classmethod
     def of(cls, cluster: Cluster) -> Draft:
@@ -104,6 +108,8 @@ class Draft:
             authenticator=hub.authenticator if hub else None,
             profiles=dict(enumerate(hub.profiles)) if hub else {},
             profiles_complete=hub is not None,
+            alerts=cluster.components.alerts,
+            components=frozenset(name for name, part in cluster.components if part is not None),
         )
 
     @classmethod
@@ -134,6 +140,10 @@ class Draft:
             authenticator=_try(Authenticator, settings.get("authenticator")),
             profiles=profiles,
             profiles_complete=_all_valid(profiles, listed),
+            alerts=_try(Alerts, components.get("alerts")) if isinstance(components, dict) else None,
+            components=frozenset(name for name, part in components.items() if part is not None)
+            if isinstance(components, dict)
+            else frozenset(),
         )
 
     def of_role(self, role: Role) -> dict[str, HostGroup]:
@@ -772,6 +782,75 @@ def _profiles_fit_workers(draft: Draft) -> Iterator[Finding]:
             )
 
 
+_NEEDED_BY_ALERTS = {
+    "jupyterhub": ("users of filters sign in there", "add `jupyterhub`, or take `alerts` out"),
+    "kafka": ("the stream is in it", "add `kafka` and hosts of role `kafka`, or take `alerts` out"),
+    "object_store": (
+        "the archive is in it",
+        "add `object_store: {containers: {alerts: {write: [alerts]}}}`, or take `alerts` out",
+    ),
+}
+
+
+def _alerts_have_what_they_need(draft: Draft) -> Iterator[Finding]:
+    if not draft.alerts:
+        return
+    path: Path = ("components", "alerts")
+    for name, (why, what) in _NEEDED_BY_ALERTS.items():
+        if name not in draft.components:
+            yield Finding(path, f"alerts need `components.{name}`: {why}", what)
+
+
+def _alert_sources_make_sense(draft: Draft) -> Iterator[Finding]:
+    if not draft.alerts:
+        return
+    names: dict[str, int] = {}
+    for index, source in enumerate(draft.alerts.sources):
+        path: Path = ("components", "alerts", "sources", index)
+        if source.name in names:
+            yield Finding(
+                (*path, "name"),
+                f"`{source.name}` is the name of source {names[source.name] + 1} as well",
+                "give one of the two another name",
+            )
+        names.setdefault(source.name, index)
+        if source.username and not source.password_file:
+            yield Finding(
+                (*path, "username"),
+                f"`{source.username}` has no password",
+                "add `password_file`, a file of this machine that only you can read",
+            )
+        if source.password_file and not source.username:
+            yield Finding(
+                (*path, "password_file"), "a password of nobody", "add `username`, or take it out"
+            )
+        if source.username and not source.tls and source.mechanism == "PLAIN":
+            yield Finding(
+                (*path, "mechanism"),
+                "PLAIN without TLS sends the password in the clear",
+                "write `tls: true`, or a mechanism of SCRAM",
+            )
+
+
+def _alert_stages_make_sense(draft: Draft) -> Iterator[Finding]:
+    if not draft.alerts:
+        return
+    for name, replicas in draft.alerts.stages:
+        path: Path = ("components", "alerts", "stages", name)
+        if replicas.least > replicas.most:
+            yield Finding(
+                (*path, "least"),
+                f"{replicas.least} is more than most, {replicas.most}",
+                f"write `least: {replicas.most}` or less, or a larger most",
+            )
+        if name != "ingest" and replicas.most > draft.alerts.partitions:
+            yield Finding(
+                (*path, "most"),
+                f"{replicas.most} pods for {draft.alerts.partitions} partitions: those beyond have nothing to do",
+                f"write `most: {draft.alerts.partitions}` or less, or more `partitions`",
+            )
+
+
 RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _networks_apart,
     _hosts_have_addresses,
@@ -799,6 +878,9 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _users_make_sense,
     _profiles_make_sense,
     _profiles_fit_workers,
+    _alerts_have_what_they_need,
+    _alert_sources_make_sense,
+    _alert_stages_make_sense,
 )
 
 

@@ -327,6 +327,17 @@ def check_memory(value: Size) -> Size:
     return value
 
 
+def check_broker(value: str) -> str:
+    """Refuse what is not `host:port`."""
+    match = re.fullmatch(r"(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", value)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise invalid(
+            f"`{value}` is not the address of a broker",
+            "write host and port: `kafka.example.org:9092`",
+        )
+    return value
+
+
 def check_time_of_day(value: str) -> str:
     """Refuse what is not `HH:MM`."""
     if not re.fullmatch(TIME_OF_DAY, value):
@@ -418,6 +429,7 @@ DiskSize = Annotated[Size, AfterValidator(check_disk)]
 RootDiskSize = Annotated[Size, AfterValidator(check_root_disk)]
 MemorySize = Annotated[Size, AfterValidator(check_memory)]
 IdleTime = Annotated[Duration, AfterValidator(check_idle)]
+BrokerAddress = Annotated[str, AfterValidator(check_broker)]
 TimeOfDay = Annotated[
     str,
     AfterValidator(check_time_of_day),

@@ -134,7 +134,7 @@ class Alerts:
 
         connection = duckdb.connect()
         connection.register("archived", self.arrow(night, sql, limit))
-        connection.execute("CREATE TABLE alerts AS SELECT * FROM archived")
+        connection.execute("CREATE TABLE alerts AS SELECT * FROM archived").fetchall()
         connection.unregister("archived")
         return connection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -15,3 +16,15 @@ def alerts(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
 
 def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
+
+
+def for_json(value: Any) -> Any:
+    """Return a value with null in place of NaN and infinities, which JSON lacks: at any depth."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: for_json(each) for key, each in value.items()}
+        case list():
+            return [for_json(each) for each in value]
+    return value

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -57,13 +56,8 @@ class Done:
 
 def result(alert: dict[str, Any], annotations: dict[str, Any]) -> dict[str, Any]:
     """Return what a Python filter sends of an alert: its single values, and what the filter returned as `filter`."""
-    sent = {name: _finite(alert[name]) for name in table.SCALARS}
+    sent = {name: rows.for_json(alert[name]) for name in table.SCALARS}
     return {**sent, "filter": annotations} if annotations else sent
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: it is null there, as what was not measured."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Runner:
@@ -99,18 +93,18 @@ class Runner:
             JailMissing: this machine cannot shut a process in.
         """
         done = Done()
-        tallies: dict[datetime, list[tuple[int, str, bool]]] = defaultdict(list)
+        tallies: dict[tuple[datetime, bool], list[tuple[int, str]]] = defaultdict(list)
         for start in range(0, batch.num_rows, BATCH):
             alerts = rows.alerts(batch.slice(start, BATCH))
             for alert, outcome in zip(alerts, self._sandbox.run(alerts), strict=True):
                 hour = _hour(alert["received"])
                 kind = self._take(done, alert, outcome, hour)
-                tallies[hour].append(
-                    (int(alert["kafka_offset"]), kind, alert["annotated_by"] is not None)
-                )
+                again = alert["annotated_by"] is not None
+                tallies[hour, again].append((int(alert["kafka_offset"]), kind))
         partition = batch.column("kafka_partition")[0].as_py() if batch.num_rows else 0
         done.entries = [
-            self._entry(hour, partition, each) for hour, each in sorted(tallies.items())
+            self._entry(hour, partition, each, again=again)
+            for (hour, again), each in sorted(tallies.items())
         ]
         done.notices = list(self._notices())
         return done
@@ -130,11 +124,15 @@ class Runner:
         return kind
 
     def _entry(
-        self, hour: datetime, partition: int, alerts: Sequence[tuple[int, str, bool]]
+        self, hour: datetime, partition: int, alerts: Sequence[tuple[int, str]], *, again: bool
     ) -> Entry:
-        kinds = Counter(kind for _, kind, _ in alerts)
-        offsets = [offset for offset, _, _ in alerts]
-        again = sum(once_more for _, _, once_more in alerts)
+        kinds = Counter(kind for _, kind in alerts)
+        offsets = [offset for offset, _ in alerts]
+        tally = {
+            self.definition.id: Tally(
+                passed=kinds["passed"], rejected=kinds["rejected"], failed=kinds["failed"]
+            )
+        }
         return Entry(
             stage=Stage.FILTER,
             worker=self._worker,
@@ -142,13 +140,10 @@ class Runner:
             partition=partition,
             first=min(offsets),
             last=max(offsets),
-            count=len(alerts) - again,
-            again=again,
-            filters={
-                self.definition.id: Tally(
-                    passed=kinds["passed"], rejected=kinds["rejected"], failed=kinds["failed"]
-                )
-            },
+            count=0 if again else len(alerts),
+            again=len(alerts) if again else 0,
+            filters={} if again else tally,
+            filters_again=tally if again else {},
         )
 
     def _notices(self) -> Iterator[Notice]:

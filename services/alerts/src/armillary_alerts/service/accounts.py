@@ -29,6 +29,7 @@ from confluent_kafka.admin import (
 )
 
 from armillary_alerts import topics
+from armillary_alerts.annotate.feedback import topic_of
 from armillary_alerts.filters.model import Filter
 from armillary_alerts.service.lag import TIMEOUT, KafkaAway
 
@@ -36,6 +37,9 @@ MECHANISM = "SCRAM-SHA-512"
 ITERATIONS = 8192
 #: Of the service's secret, in bytes.
 SECRET = 32
+
+
+Rights = Sequence[tuple[ResourceType, str, ResourcePatternType, AclOperation]]
 
 
 @dataclass(frozen=True)
@@ -76,18 +80,35 @@ class Accounts:
         digest = hmac.new(self._secret, f"kafka:{username}".encode(), hashlib.sha256).digest()
         return Account(username, base64.urlsafe_b64encode(digest).decode().rstrip("="))
 
+    def make(self, account: Account, rights: Rights) -> None:
+        """Make an account, or set its password anew, and give it rights.
+
+        Args:
+            account: name and password.
+            rights: kind and name of what, how the name is meant, and what may be done with it.
+
+        Raises:
+            KafkaAway: Kafka does not answer, or refuses.
+        """
+        self._upsert(account)
+        self._allow(account, rights)
+
     def of_owner(self, owner: str) -> Account:
-        """Make the account of a user: reads the results of all filters of theirs, in groups of their own.
+        """Make the account of a user: reads the results of all filters of theirs, in groups of their own, and annotates.
 
         Raises:
             KafkaAway: Kafka does not answer, or refuses.
         """
         account = self.account(f"user.{owner}")
-        self._upsert(account)
         prefix = topics.of_filter(owner, "")
-        self._allow(
+        annotations = topic_of(owner)
+        self._topic(annotations, 1)
+        literal = ResourcePatternType.LITERAL
+        self.make(
             account,
             [
+                (ResourceType.TOPIC, annotations, literal, AclOperation.WRITE),
+                (ResourceType.TOPIC, annotations, literal, AclOperation.DESCRIBE),
                 (ResourceType.TOPIC, prefix, ResourcePatternType.PREFIXED, AclOperation.READ),
                 (ResourceType.TOPIC, prefix, ResourcePatternType.PREFIXED, AclOperation.DESCRIBE),
                 (
@@ -107,10 +128,9 @@ class Accounts:
             KafkaAway: Kafka does not answer, or refuses.
         """
         account = self.account(definition.topic)
-        self._upsert(account)
         literal = ResourcePatternType.LITERAL
         writes = (definition.topic, topics.LEDGER, topics.NOTICES)
-        self._allow(
+        self.make(
             account,
             [
                 *(
@@ -146,17 +166,7 @@ class Accounts:
         Raises:
             KafkaAway: Kafka does not answer, or refuses.
         """
-        wanted = NewTopic(
-            definition.topic, num_partitions=partitions, replication_factor=self._replication
-        )
-        (answer,) = self._admin.create_topics([wanted], request_timeout=TIMEOUT).values()
-        try:
-            answer.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise KafkaAway(
-                    f"Kafka does not make topic {definition.topic}: {error.args[0].str()}"
-                ) from error
+        self._topic(definition.topic, partitions)
 
     def remove(self, definition: Filter) -> None:
         """Remove a filter's account, rights and topic, as far as they are there.
@@ -190,6 +200,17 @@ class Accounts:
                 f"Kafka does not remove what is {definition.id}'s: {error.args[0].str()}"
             ) from error
 
+    def _topic(self, name: str, partitions: int) -> None:
+        wanted = NewTopic(name, num_partitions=partitions, replication_factor=self._replication)
+        (answer,) = self._admin.create_topics([wanted], request_timeout=TIMEOUT).values()
+        try:
+            answer.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise KafkaAway(
+                    f"Kafka does not make topic {name}: {error.args[0].str()}"
+                ) from error
+
     def _upsert(self, account: Account) -> None:
         salt = hashlib.sha256(self._secret + account.username.encode()).digest()[:16]
         wanted = UserScramCredentialUpsertion(
@@ -208,11 +229,7 @@ class Accounts:
                 f"Kafka does not make the account {account.username}: {error.args[0].str()}"
             ) from error
 
-    def _allow(
-        self,
-        account: Account,
-        rights: Sequence[tuple[ResourceType, str, ResourcePatternType, AclOperation]],
-    ) -> None:
+    def _allow(self, account: Account, rights: Rights) -> None:
         bindings = [
             AclBinding(
                 kind,

@@ -119,8 +119,8 @@ def run(
     failed, reason = 0, ""
     with duckdb.connect(config={"memory_limit": f"{memory_mib}MiB", "threads": "1"}) as connection:
         connection.register("alerts", archive.scan(night))
-        rows = connection.execute("SELECT count(*) FROM alerts").fetchone()
-        every = -(-(rows[0] if rows else 0) // largest) or 1
+        ((rows,),) = connection.execute("SELECT count(*) FROM alerts").fetchall()
+        every = -(-rows // largest) or 1
         columns = ", ".join(f'"{name}"' for name in table.SCHEMA.names)
         chosen = f"SELECT {columns} FROM alerts WHERE hash(alert_id) % {every} = 0"  # noqa: S608
         reader = connection.sql(chosen).to_arrow_reader(BATCH)
@@ -183,7 +183,10 @@ class _Evaluator:
             raise BacktestError(outcome.reason)
         sent = outcome.output.slice(0, SAMPLE)
         return _Part(
-            outcome.passed.tolist(), len(outcome.failed), python_rows.alerts(sent), outcome.reason
+            outcome.passed.tolist(),
+            len(outcome.failed),
+            python_rows.for_json(python_rows.alerts(sent)),
+            outcome.reason,
         )
 
     def _python(self, batch: pa.RecordBatch) -> _Part:

@@ -133,7 +133,7 @@ def _pod(name: str, memory_mib: int, settings: PodSettings) -> Object:
             {
                 "name": "filter",
                 "image": settings.image,
-                "args": ["python-filter", SETTINGS],
+                "args": ["armillary_alerts.python_filter", SETTINGS],
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,

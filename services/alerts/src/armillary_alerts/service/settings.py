@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from armillary_alerts.archive import Archive, open_store
 from armillary_alerts.service.desk import Rules
-
-
-class SettingsError(ValueError):
-    """The settings cannot be used; says which and why."""
-
-
-class Part(BaseModel):
-    """What all parts share."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from armillary_alerts.settings import Part, SettingsError, StoreSettings
 
 
 class HubSettings(Part):
@@ -45,34 +34,6 @@ class PublicKafka(Part):
     ca: Path | None = Field(
         default=None, description="Certificates that the brokers' are checked against."
     )
-
-
-class ArchiveSettings(Part):
-    """Where the archive is."""
-
-    url: str = Field(description="s3://bucket/prefix, or a directory.")
-    endpoint: str | None = None
-    ca: Path | None = None
-    region: str = "us-east-1"
-    access_key: Path | None = Field(default=None, description="File with the key's name.")
-    secret_key: Path | None = Field(default=None, description="File with the key.")
-
-    def open(self) -> Archive:
-        """Open it.
-
-        Raises:
-            ArchiveError: its address cannot be understood.
-        """
-        return Archive(
-            open_store(
-                self.url,
-                access_key=_text(self.access_key),
-                secret_key=_text(self.secret_key),
-                endpoint=self.endpoint,
-                ca=self.ca,
-                region=self.region,
-            )
-        )
 
 
 class Stage(Part):
@@ -119,8 +80,15 @@ class Settings(Part):
     )
     public_kafka: PublicKafka
     accounts_secret: Path = Field(description="File that accounts' passwords are derived from.")
-    replication: int = Field(default=1, ge=1, description="Copies of topics of results.")
-    archive: ArchiveSettings | None = None
+    replication: int = Field(default=1, ge=1, description="Copies of each topic.")
+    partitions: int = Field(
+        default=6, ge=1, description="Of the stream's topics: so many workers can share one."
+    )
+    stage_accounts: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Files with the passwords of the stages' accounts, which the service makes.",
+    )
+    archive: StoreSettings | None = Field(default=None, description="Where the archive is.")
     rules: Rules = Rules()
     stages: dict[str, Stage] = Field(default_factory=dict)
     python_filters: PythonFilters | None = None
@@ -159,25 +127,4 @@ def secret(path: Path) -> str:
         raise SettingsError(f"{path}: {error}") from error
     if not found:
         raise SettingsError(f"{path} is empty.")
-    return found
-
-
-def _text(path: Path | None) -> str | None:
-    return secret(path) if path else None
-
-
-def kafka(settings: Settings) -> dict[str, Any]:
-    """Return librdkafka's settings.
-
-    Raises:
-        SettingsError: they cannot be read.
-    """
-    import json
-
-    try:
-        found = json.loads(settings.kafka.read_text())
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{settings.kafka}: {error}") from error
-    if not isinstance(found, dict) or "bootstrap.servers" not in found:
-        raise SettingsError(f"{settings.kafka}: a JSON object with bootstrap.servers is needed.")
     return found

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from armillary_alerts import topics
+from armillary_alerts.archive import Archive
 from armillary_alerts.filters.model import Filter, Kind
 from armillary_alerts.service.accounts import MECHANISM, Accounts
 from armillary_alerts.service.book import Book
@@ -19,9 +20,11 @@ from armillary_alerts.service.hub import Hub
 from armillary_alerts.service.lag import KafkaAway, Lag, lags
 from armillary_alerts.service.pods import KubernetesAway, Pods
 from armillary_alerts.service.quarantine import Quarantine
-from armillary_alerts.service.settings import Settings, kafka, secret
+from armillary_alerts.service.settings import Settings, secret
 from armillary_alerts.service.stats import Statistics
+from armillary_alerts.service.stream_setup import make_accounts, make_topics
 from armillary_alerts.service.trial import RemoteTrial
+from armillary_alerts.settings import read_kafka
 
 LOG = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Service:
             SettingsError: a file cannot be read.
         """
         self.settings = settings
-        self.kafka = kafka(settings)
+        self.kafka = read_kafka(settings.kafka)
         self.hub = Hub(
             api_url=settings.hub.api_url,
             api_token=secret(settings.hub.token),
@@ -66,7 +69,7 @@ class Service:
         self.desk = Desk(
             self.book,
             self.accounts,
-            settings.archive.open() if settings.archive else None,
+            Archive(settings.archive.open()) if settings.archive else None,
             settings.rules,
             RemoteTrial(python.trial_url, str(python.trial_ca) if python.trial_ca else None)
             if python
@@ -81,11 +84,19 @@ class Service:
         """What does not work at the moment, by part, for the operator."""
 
     def start(self) -> None:
-        """Read what is in Kafka, and begin to look after lags and pods.
+        """Have the stream's topics and accounts, read what is in Kafka, and begin to look after lags and pods.
 
         Raises:
+            SettingsError: a password cannot be read.
             KafkaAway: Kafka does not answer.
         """
+        settings = self.settings
+        passwords = {stage: secret(path) for stage, path in settings.stage_accounts.items()}
+        make_accounts(self.accounts, passwords)
+        for name in make_topics(
+            self._admin, partitions=settings.partitions, replication=settings.replication
+        ):
+            LOG.info("Made topic %s", name)
         self.book.start()
         self.stats.start()
         self.quarantine.start()

@@ -124,8 +124,8 @@ class Statistics:
             self._forget()
 
     def _filters(self, hour: Hour, entry: Entry) -> None:
-        for key, tally in entry.filters.items():
-            place = (key, entry.partition, entry.first, entry.again)
+        for key, tally in [*entry.filters.items(), *entry.filters_again.items()]:
+            place = (key, entry.partition, entry.first, bool(entry.again))
             if place in hour.seen:
                 continue
             hour.seen.add(place)
