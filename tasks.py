@@ -263,3 +263,20 @@ def sandbox(_, action, json=False):
     from armillary.commands.sandbox import sandbox
 
     return sandbox(CONSOLE, action, as_json=json)
+
+
+@task(
+    positional=["action"],
+    help={
+        **WHICH,
+        "action": "audit: close the books of an hour, and say which alert is missing.",
+        "hour": "Which, as 2026-11-25T03 in UTC; the last full one if none is named.",
+        "json": "Print one JSON object.",
+    },
+)
+@_ends_well
+def alerts(_, action, hour=None, cloud="local", cluster=None, json=False):
+    """Look at the alert pipeline's books: alerts audit."""
+    from armillary.commands.alerts import alerts
+
+    return alerts(CONSOLE, action, hour=hour, cloud=cloud, cluster=cluster, as_json=json)

@@ -13,6 +13,8 @@ from armillary.models.cluster import Cluster
 from armillary.paths import ClusterPaths
 
 WORD_LENGTH = 20
+#: Each stage of the alert pipeline has an account of its own in Kafka.
+ALERT_STAGES = ("ingest", "simulate", "annotate", "feedback", "filter", "archive")
 ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
@@ -40,6 +42,17 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
             },
         },
     }
+    if cluster.components.alerts:
+        alerts = kept.get("alerts", {})
+        stages = alerts.get("stages", {})
+        wanted["alerts"] = {
+            "hub_token": alerts.get("hub_token") or secrets.token_hex(32),
+            # Passwords of users' accounts in Kafka are derived from it.
+            "accounts_secret": alerts.get("accounts_secret") or secrets.token_hex(32),
+            "stages": {name: stages.get(name) or secrets.token_urlsafe(24) for name in ALERT_STAGES},
+        }
+    elif "alerts" in kept:
+        wanted["alerts"] = kept["alerts"]
     if cluster.backup:
         # Without it no backup can be read: it is never made anew while the file lives.
         wanted["backup"] = kept.get("backup") or {"password": secrets.token_urlsafe(32)}

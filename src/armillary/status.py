@@ -23,7 +23,7 @@ from armillary.paths import ClusterPaths
 
 TIMEOUT = 5.0
 WORKLOADS = "workloads.json"
-NAMESPACES = ("kube-system", "ingress", "jupyterhub")
+NAMESPACES = ("kube-system", "ingress", "jupyterhub", "alerts")
 """The namespaces that Armillary fills; others are their owners' business."""
 
 

@@ -51,7 +51,7 @@ def test_lint() -> None:
         ("archive.url", "swift://x", "at '/archive/url'"),
         ("stages.annotate.minReplicas", 0, "at '/stages/annotate/minReplicas'"),
         ("stages.annotate.group", None, "at '/stages/annotate/group'"),
-        ("stages.Annotate", {}, "at '/stages'"),
+        ("stages.Annotate", {}, "invalid propertyName 'Annotate'"),
         ("service.rules.share_limit", 5, "at '/service/rules/share_limit'"),
         ("pythonFilters.memoryMiB", "1Gi", "at '/pythonFilters/memoryMiB'"),
     ],
@@ -72,6 +72,7 @@ def test_what_does_not_work_is_refused_by_name(path: str, value: Any, said: str)
         ("archive.cidrs", [], "archive.cidrs: say where the object store is"),
         ("hub.token", "", "hub.token: the service's token at JupyterHub"),
         ("service.accountsSecret", "", "service.accountsSecret: passwords are derived from it"),
+        ("autoscaling.hosts", [], "autoscaling.hosts: say where Kubernetes' API server asks from"),
         ("autoscaling.frontProxyCa", "", "autoscaling.frontProxyCa: who Kubernetes' API server is"),
         (
             "stages.annotate.minReplicas",

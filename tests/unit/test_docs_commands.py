@@ -28,6 +28,7 @@ BY_HAND = {
     "pre-commit install": "changes the checkout's git hooks",
     "bash .ci/run": "is what runs all of them",
     "invoke bench": "takes an hour; its parts are tested in tests/unit/test_bench.py",
+    "invoke alerts": "needs a cluster with alerts; what it runs there is tested in services/alerts/tests",
     "invoke sandbox": "makes an OpenStack; its parts are tested in tests/unit/test_sandbox.py",
     "pytest tests/sandbox": "needs the sandbox",
     "export OS_": "is for the shell of whom it is shown to",

@@ -88,8 +88,10 @@ archive-ca.crt: {{ . | b64enc }}
 - ports:
     - {port: {{ .Values.kafka.port }}, protocol: TCP}
   to:
-    {{- range required "kafka.cidrs: say where the brokers are, for the NetworkPolicies" .Values.kafka.cidrs }}
+    {{- range .Values.kafka.cidrs }}
     - ipBlock: {cidr: {{ . }}}
+    {{- else }}
+    {{- fail "kafka.cidrs: say where the brokers are, for the NetworkPolicies" }}
     {{- end }}
 {{- end }}
 
@@ -98,8 +100,10 @@ archive-ca.crt: {{ . | b64enc }}
 - ports:
     - {port: {{ .Values.archive.port }}, protocol: TCP}
   to:
-    {{- range required "archive.cidrs: say where the object store is, for the NetworkPolicies" .Values.archive.cidrs }}
+    {{- range .Values.archive.cidrs }}
     - ipBlock: {cidr: {{ . }}}
+    {{- else }}
+    {{- fail "archive.cidrs: say where the object store is, for the NetworkPolicies" }}
     {{- end }}
 {{- end }}
 {{- end }}

@@ -191,12 +191,14 @@ def trial_url() -> Iterator[str]:
 class serving:
     """An app, served on loopback until the block ends."""
 
-    def __init__(self, app: Any, port: int | None) -> None:
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app, host="127.0.0.1", port=port or 0, log_level="warning", lifespan="off"
-            )
-        )
+    def __init__(self, app: Any, port: int | None, **tls: Any) -> None:
+        settings = {
+            "host": "127.0.0.1",
+            "port": port or 0,
+            "log_level": "warning",
+            "lifespan": "off",
+        }
+        self._server = uvicorn.Server(uvicorn.Config(app, **settings, **tls))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
     def __enter__(self) -> str:
@@ -235,8 +237,8 @@ def service(
             "accounts_secret": folder / "secret",
             "archive": {"url": str(archive)},
             "stages": {
-                "annotate": {"group": "alerts.annotate", "topics": [topics.RAW]},
-                "archive": {"group": "alerts.archive", "topics": [topics.ANNOTATED]},
+                "annotate": {"group": "alerts-annotate", "topics": [topics.RAW]},
+                "archive": {"group": "alerts-archive", "topics": [topics.ANNOTATED]},
             },
             "python_filters": {
                 "namespace": "alerts-filters",

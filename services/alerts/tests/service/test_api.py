@@ -333,8 +333,8 @@ def test_a_night_as_a_table(alerts: Alerts) -> None:
 def test_a_night_in_duckdb(alerts: Alerts) -> None:
     connection = alerts.duckdb(NIGHTS[0], "SELECT object_id, mag, history_flux FROM alerts")
     assert isinstance(connection, duckdb.DuckDBPyConnection)
-    found = connection.sql("SELECT count(*), count(DISTINCT object_id) FROM alerts").fetchone()
-    assert found == (COUNT, 500)
+    found = connection.sql("SELECT count(*), count(DISTINCT object_id) FROM alerts").fetchall()
+    assert found == [(COUNT, 500)]
 
 
 @pytest.mark.parametrize(

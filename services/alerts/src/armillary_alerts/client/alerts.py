@@ -312,10 +312,11 @@ def _source(text: str | Callable[..., Any]) -> tuple[str, str]:
         raise AlertsError(
             "A filter is a function that is made with `def`, not a lambda and not a method."
         )
-    return (
-        "python",
-        source if text.__name__ == "filter" else f"{source}\n\nfilter = {text.__name__}\n",
-    )
+    # Types that the notebook knows and the filter does not are only read, never looked up.
+    source = f"from __future__ import annotations\n\n{source}"
+    if text.__name__ != "filter":
+        source += f"\n\nfilter = {text.__name__}\n"
+    return "python", source
 
 
 __all__ = ["AlertFilter", "Alerts", "Backtest", "Stats"]
