@@ -1,7 +1,7 @@
 """Avro, as far as packets need it: container files and single records, with bounds that hostile bytes cannot pass.
 
-fastavro does the reading. It decodes with the schema that the packet was written with and gives only the fields that a
-reader's schema names, so the bytes of cut-outs and of columns nobody uses are passed over and never become objects.
+Schemas and container files are read by fastavro, records by code made of their schema (`avro_code`): the bytes of cut-outs and
+of fields that nobody uses are passed over and never become objects.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from typing import Any, Final
 
 import fastavro
 
+from armillary_alerts import avro_code
+
 Schema = Any
 
 #: The longest packet, packed and unpacked, in bytes. Rubin's are to 140 kB, ZTF's to 80 kB.
 MAX_PACKET: Final = 8 * 2**20
 
 #: The most parts a schema has when each named type is written out where it is used. Rubin's have some 1,500.
-MAX_SCHEMA_NODES: Final = 20_000
+MAX_SCHEMA_NODES: Final = 6_000
 
 MAGIC: Final = b"Obj\x01"
 CONFLUENT: Final = b"\x00"
@@ -191,34 +194,6 @@ def _size(schema: Schema) -> int:
 Wanted = Mapping[str, "Wanted | None"]
 
 
-def project(schema: Schema, wanted: Wanted, path: str = "r") -> Schema:
-    """Return a reader's schema with only the wanted fields of a writer's schema.
-
-    Args:
-        schema: a record, expanded as by `load_schema`.
-        wanted: names of fields; for those that are records, or lists of such, what is wanted of them.
-        path: makes names unique.
-    """
-    fields = []
-    for field in schema["fields"]:
-        name = field["name"]
-        if name in wanted:
-            inner = _project_type(field["type"], wanted[name], f"{path}.{name}")
-            fields.append({"name": name, "type": inner})
-    return {"type": "record", "name": f"{path}.{_last(schema['name'])}", "fields": fields}
-
-
-def _project_type(kind: Schema, wanted: Wanted | None, path: str) -> Schema:
-    if isinstance(kind, list):
-        return [_project_type(each, wanted, path) for each in kind]
-    if isinstance(kind, dict):
-        if kind["type"] == "record" and wanted is not None:
-            return project(kind, wanted, path)
-        if kind["type"] == "array":
-            return {"type": "array", "items": _project_type(kind["items"], wanted, path)}
-    return kind
-
-
 def fields_of(schema: Schema, *path: str) -> frozenset[str]:
     """Return the names of a record's fields, or of one within it (through unions and lists); empty where there is none."""
     for step in path:
@@ -244,15 +219,12 @@ def _record(kind: Schema) -> Schema:
 class Codec:
     """How to read packets of one schema."""
 
-    writer: Schema
-    reader: Schema
+    reader: avro_code.Read
 
     @classmethod
     def of(cls, schema: Schema, wanted: Wanted) -> Codec:
         """Make one of a schema, expanded as by `load_schema`, and the wanted fields."""
-        writer = fastavro.parse_schema(_unique(schema, "w", [0]))
-        reader = fastavro.parse_schema(_unique(project(schema, wanted), "w", [0]))
-        return cls(writer, reader)
+        return cls(avro_code.compile_reader(schema, wanted))
 
     def read(self, body: bytes) -> dict[str, Any]:
         """Return a packet's wanted fields.
@@ -260,40 +232,14 @@ class Codec:
         Raises:
             PacketError: the bytes do not fit the schema.
         """
-        stream = io.BytesIO(body)
         try:
-            record: dict[str, Any] = fastavro.schemaless_reader(stream, self.writer, self.reader)
-        except Exception as error:
+            return self.reader(body)
+        except avro_code.Broken as error:
+            raise PacketError(f"it does not fit its schema: {error}") from error
+        except (IndexError, struct.error) as error:
+            raise PacketError("it does not fit its schema: it ends too early") from error
+        except (UnicodeDecodeError, OverflowError) as error:
             raise PacketError(f"it does not fit its schema: {_say(error)}") from error
-        if stream.tell() != len(body):
-            raise PacketError(f"{len(body) - stream.tell()} bytes are left after it")
-        return record
-
-
-def _unique(schema: Schema, space: str, counter: list[int]) -> Schema:
-    """Give each written-out named type a namespace of its own: Avro defines a name once. Readers match the last part."""
-    if isinstance(schema, list):
-        return [_unique(each, space, counter) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kind = schema["type"]
-    if kind in ("record", "enum", "fixed"):
-        counter[0] += 1
-        name = f"{space}{counter[0]}.{_last(schema['name'])}"
-        if kind != "record":
-            return {**schema, "name": name}
-        fields = [
-            {"name": field["name"], "type": _unique(field["type"], space, counter)}
-            for field in schema["fields"]
-        ]
-        return {"type": "record", "name": name, "fields": fields}
-    if kind == "array":
-        return {"type": "array", "items": _unique(schema["items"], space, counter)}
-    return {"type": "map", "values": _unique(schema["values"], space, counter)}
-
-
-def _last(name: str) -> str:
-    return name.rpartition(".")[2]
 
 
 def _say(error: BaseException) -> str:

@@ -218,6 +218,9 @@ class Engine:
                 raise EngineError(
                     f"Filters cannot be evaluated, and none is at fault:\n{answer.bug}"
                 )
+            if answer.over:
+                # What was taken stays taken: the next filter shall not pay for it.
+                self._end()
             return answer
         self._end()
         return worker.Answer(

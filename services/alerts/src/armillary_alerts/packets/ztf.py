@@ -30,6 +30,8 @@ _BANDS: Final = {1: "g", 2: "r", 3: "i"}
 _JD0: Final = 2400000.5
 #: Pixels of the camera, in arcsec.
 _PIXEL: Final = 1.01
+#: Seconds of an exposure, where the packet does not say: in ZTF nearly all are.
+_EXPOSURE: Final = 30.0
 #: A known solar system object this near, in arcsec, is taken to be the source.
 _SAME: Final = 5.0
 
@@ -124,7 +126,10 @@ def _mjd(point: Packet) -> float | None:
     start = point["jd"]
     if start is None:
         return None
-    return float(start - _JD0 + TAI_MINUS_UTC + (point.get("exptime") or 30.0) / 172800.0)
+    exposure = point.get("exptime")
+    if exposure is None or not 0 < exposure < 3600:
+        exposure = _EXPOSURE
+    return float(start - _JD0 + TAI_MINUS_UTC + exposure / 172800.0)
 
 
 def _positive(point: Packet) -> bool:
