@@ -96,6 +96,18 @@ class Stream:
         for future in admin.create_topics([NewTopic(name, partitions, 1)]).values():
             future.result(30)
 
+    def drop(self, name: str) -> None:
+        """Take a topic away."""
+        admin = self.kafka.admin()
+        for future in admin.delete_topics([name]).values():
+            future.result(30)
+        until(lambda: name not in admin.list_topics(timeout=10).topics, "the topic is gone", 30)
+
+    def settings_change(self, **more: Any) -> None:
+        """Change the settings of workers that start from now on."""
+        self.path.write_text(yaml.safe_dump(yaml.safe_load(self.path.read_text()) | more))
+        self.settings = load(self.path)
+
     def produce(self, topic: str, value: bytes | None, key: bytes | None = None) -> None:
         """Send one message."""
         producer = Producer(self.kafka.client())
