@@ -35,16 +35,16 @@ def alerts(client: Clients) -> Alerts:
     return client("observer")
 
 
-Run = Callable[[Filter], Worker]
+#: Starts a filter's worker; what it returns ends it.
+Run = Callable[[Filter], Callable[[], None]]
 
 
 @pytest.fixture
 def run(service: Service, kafka: Any) -> Iterator[Run]:
     """Run filters' workers, each with the account that its pod has, until the test ends."""
-    stop = threading.Event()
-    threads = []
+    ends = []
 
-    def start(definition: Filter) -> Worker:
+    def start(definition: Filter) -> Callable[[], None]:
         service._prepare(definition)
         account = service.accounts.account(definition.topic)
         access = {
@@ -63,16 +63,21 @@ def run(service: Service, kafka: Any) -> Iterator[Run]:
                 return None
 
         worker = until(connected, "Kafka takes the filter's account", LIMIT)
+        stop = threading.Event()
         thread = threading.Thread(target=worker.run, args=(stop,), daemon=True)
         thread.start()
-        threads.append(thread)
-        until(lambda: worker._consumer.assignment(), "the worker has its partitions", LIMIT)
-        return worker
+
+        def end() -> None:
+            stop.set()
+            thread.join(60)
+
+        ends.append(end)
+        assert worker.ready.wait(LIMIT), "the worker has no part of the stream"
+        return end
 
     yield start
-    stop.set()
-    for thread in threads:
-        thread.join(30)
+    for end in ends:
+        end()
 
 
 def feed(kafka: Any, count: int, first: int, partition: int = 0) -> None:
@@ -216,8 +221,8 @@ def test_after_a_restart_nothing_is_missed_or_sent_twice(
     feed(kafka, 100, 3000)
     look = collect(kafka, kept.topic)
     until(lambda: len(look()) >= 2, "the first sends", LIMIT)
-    # It is gone, as a pod that is killed; meanwhile the stream goes on.
-    first._consumer.close()
+    # It is gone, as a pod that is replaced; meanwhile the stream goes on.
+    first()
     feed(kafka, 100, 3100)
     run(kept)
     feed(kafka, 100, 3200)

@@ -208,6 +208,8 @@ class Worker:
         Raises:
             KafkaException: Kafka refuses, or does not answer.
         """
+        self.ready = threading.Event()
+        """Set when it has its part of the stream."""
         self._definition = definition
         self._runner = Runner(definition, worker)
         quiet = {"log_level": 4}
@@ -300,6 +302,7 @@ class Worker:
         if new:
             consumer.commit(offsets=new, asynchronous=False)
         consumer.assign(found)
+        self.ready.set()
 
 
 def _good(message: Message) -> bool:

@@ -16,6 +16,7 @@ from armillary_alerts.service.stats import Counts, Hour
 #: An hour's books are open until so long after its end: alerts of it may still be on their way.
 OPEN = timedelta(minutes=10)
 PACKETS = 20
+NEWEST = 6
 KINDS = {State.ACTIVE: "good", State.FAILED: "bad", State.PAUSED: "off", State.DRAFT: "open"}
 BARS_WIDTH, BARS_HEIGHT = 960, 84
 
@@ -100,6 +101,18 @@ class Overview:
         if not self.hours:
             return "All is well. No alert was received in the last day."
         return "All is well. Every alert of the hours that are closed is accounted for."
+
+    @property
+    def shown(self) -> list[HourRow]:
+        """The newest hours, and those that do not close."""
+        return [
+            row for number, row in enumerate(self.hours) if number < NEWEST or row.kind == "bad"
+        ]
+
+    @property
+    def most(self) -> int:
+        """Alerts of the fullest hour."""
+        return max((row.received for row in self.hours), default=0)
 
     @property
     def active(self) -> int:
