@@ -84,7 +84,8 @@ def test_an_old_swift_lacks_what_it_lacks(tmp_path: Path) -> None:
         store.s3("operator").create_bucket(Bucket="archive")
         found = ask(store, "operator")
     can = {name for name, value in found.model_dump().items() if value is True}
-    assert can == {"delete_many", "copy_object"}
+    # To delete many it wants a Content-MD5, which today's clients do not send.
+    assert can == {"conditional_multipart", "copy_object"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,3 +170,21 @@ def test_parts_go_with_the_object_they_are_of(store: Store) -> None:
     assert "large" in requests.get(segments, headers=store.token("operator"), timeout=30).text
     alerts.delete_object(**place)
     assert requests.get(segments, headers=store.token("operator"), timeout=30).text == ""
+
+
+def test_a_connection_ends_with_an_upload_that_was_refused_unread(store: Store) -> None:
+    """The body may or may not come after all; neither way may it be taken for another request, nor one for it."""
+    url = store.s3("alerts").generate_presigned_url(
+        "put_object", Params={"Bucket": "archive", "Key": "unread"}
+    )
+    host = store.url.removeprefix("http://")
+    name, port = host.split(":")
+    with socket.create_connection((name, int(port)), timeout=30) as wire:
+        wire.sendall(
+            f"PUT {url.removeprefix(store.url)} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\n"
+            "Expect: 100-continue\r\nIf-Match: x\r\n\r\n".encode()
+        )
+        assert b" 501 " in wire.recv(65536).split(b"\r\n")[0]
+        with contextlib.suppress(ConnectionError):
+            wire.sendall(f"GET /healthcheck HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert wire.recv(65536) == b""

@@ -233,7 +233,7 @@ def serve(
     try:
         for server in SERVERS:
             store.start(server)
-        until(store.answers, "Swift answers", 60, why=store.log)
+        until(store.answers, "Swift answers", 180, why=store.log)
         yield store
     finally:
         for server in list(store.processes):
