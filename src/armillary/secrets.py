@@ -49,7 +49,9 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
             "hub_token": alerts.get("hub_token") or secrets.token_hex(32),
             # Passwords of users' accounts in Kafka are derived from it.
             "accounts_secret": alerts.get("accounts_secret") or secrets.token_hex(32),
-            "stages": {name: stages.get(name) or secrets.token_urlsafe(24) for name in ALERT_STAGES},
+            "stages": {
+                name: stages.get(name) or secrets.token_urlsafe(24) for name in ALERT_STAGES
+            },
         }
     elif "alerts" in kept:
         wanted["alerts"] = kept["alerts"]

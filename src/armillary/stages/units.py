@@ -47,7 +47,9 @@ def digests(paths: ClusterPaths, inventory: Inventory) -> dict[str, str]:
     found[BALANCER] = _digest([shared[key] for key in BALANCER_ONLY])
     found[IMAGES] = _digest(shared["armillary_images"], shared["armillary_services_address"])
     planes = [keys.get(address) for address in shared["armillary_control_plane_addresses"]]
-    found[PLATFORM] = _digest(for_platform, charts, on_platform, kept["jupyterhub"], kept.get("alerts"), planes)
+    found[PLATFORM] = _digest(
+        for_platform, charts, on_platform, kept["jupyterhub"], kept.get("alerts"), planes
+    )
     return found
 
 

@@ -24,7 +24,8 @@ from rows import message
 from support.waiting import until
 
 LIMIT = 90.0
-HOUR = datetime(2026, 11, 24, 3, tzinfo=UTC)
+#: The service tells of the last day.
+HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 #: Of rows.py's alerts this passes a fiftieth.
 NARROW = "def filter(alert):\n    return {'how': 'bright'} if alert['mag'] < 15.1 else False\n"
 
