@@ -65,7 +65,8 @@ class Writer:
         if self._local:
             filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         whole = found if isinstance(found, pa.Table) else pa.Table.from_batches([found])
-        # `night` stands in the directory's name too. Spark takes that, and readers of one file need it.
+        # The directory's name says the night. In the files too, pandas would find two types of it, and refuse.
+        whole = whole.drop_columns([n for n in ("night",) if n in whole.column_names])
         pq.write_table(whole, partial, filesystem=filesystem, compression="zstd")
         if self._local:
             filesystem.move(partial, path)
@@ -257,8 +258,7 @@ def compact(store: Store, night: int, below: int) -> tuple[int, int]:
         if len(paths) < 2:
             continue
         parts = [
-            pq.read_table(path, filesystem=store.filesystem, partitioning=None).cast(table.SCHEMA)
-            for path in paths
+            pq.read_table(path, filesystem=store.filesystem, partitioning=None) for path in paths
         ]
         whole = _unique(pa.concat_tables(parts))
         writer.write(f"{folder}/compact-{time.time_ns()}.parquet", whole)
