@@ -58,7 +58,6 @@ def test_variables_of_the_data_root() -> None:
         "cluster": "local",
         "volumes": {
             "services-1-registry": {"size_gib": 20, "shared": False, "type": None},
-            "services-1-objects": {"size_gib": 20, "shared": False, "type": None},
             "worker-1-data": {"size_gib": 20, "shared": False, "type": None},
             "worker-2-data": {"size_gib": 20, "shared": False, "type": None},
             "homes": {"size_gib": 50, "shared": True, "type": None},

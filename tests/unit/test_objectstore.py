@@ -14,6 +14,7 @@ from armillary.endpoints import write_endpoints
 from armillary.inventory import _object_store, _own_object_store
 from armillary.models.cluster import Cluster
 from armillary.models.endpoints import Endpoints
+from armillary.models.rules import OBJECTS
 from armillary.objectstore.access import OWN, access, writer
 from armillary.paths import ROOT, ClusterPaths
 
@@ -23,6 +24,8 @@ def cluster(name: str = "local", **store: Any) -> Cluster:
     raw = yaml.safe_load((ROOT / "inventories" / name / "cluster.yml").read_text())
     if store:
         raw["components"]["object_store"] = store
+    if store and name == "local":
+        raw["hosts"]["services"]["volumes"]["objects"] = {"size": "20GiB", "mount": f"{OBJECTS}/d1"}
     if name == "openstack":
         raw["openstack"]["s3"] = True
     return Cluster.model_validate(raw)
