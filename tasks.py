@@ -11,6 +11,9 @@ from typing import Any, NoReturn
 from invoke import task
 from rich.console import Console
 
+# Invoke switches the cache of compiled modules off for all that comes after, and each command would compile 1400 of them, for seconds.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+
 CONSOLE = Console(highlight=False)
 
 WHICH = {
