@@ -84,7 +84,6 @@ def lab(
         "boot_volume": {"type": "rbd"},
         "floating_ips": dict(zip(HOSTS, there.addresses, strict=True)),
         "access": "direct",
-        "containers": [],
         "s3": False,
     }
     config = scratch / "cluster.yml"
