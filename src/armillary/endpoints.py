@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from armillary.files import write
+from armillary.inventory import bootstrap
 from armillary.models.cluster import Cluster
 from armillary.models.endpoints import Endpoint, Endpoints
 from armillary.objectstore.access import access
@@ -49,6 +50,18 @@ def write_endpoints(paths: ClusterPaths, cluster: Cluster) -> None:
                 secret_ref=f"secrets.yml#jupyterhub.users.{first}",
                 description="JupyterHub",
             ),
+        )
+    kafka = cluster.components.kafka
+    if kafka is not None:
+        user = kafka.users[0].name if kafka.users else "admin"
+        found.append(
+            Endpoint(
+                name="kafka",
+                url=f"kafka://{bootstrap(cluster)}",
+                login=user,
+                secret_ref=f"secrets.yml#kafka.users.{user}",
+                description="Kafka: TLS by the cluster's authority (pki/ca.crt), SASL SCRAM-SHA-512",
+            )
         )
     content = Endpoints(cluster=cluster.name, endpoints=found)
     write(paths.endpoints, content.model_dump_json(indent=2) + "\n")

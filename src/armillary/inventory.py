@@ -12,13 +12,28 @@ from armillary.bundle.use import host_packages
 from armillary.clouds.contract import Cloud
 from armillary.files import write
 from armillary.models.cluster import Cluster
-from armillary.models.rules import DATA_MOUNT, EXPORTS, HOMES, OBJECTS, OPERATOR
+from armillary.models.rules import (
+    DATA_MOUNT,
+    EXPORTS,
+    HOMES,
+    OBJECTS,
+    OPERATOR,
+    in_sync_of,
+    replicas_of,
+)
 from armillary.objectstore import abilities
 from armillary.objectstore.access import PORT, REGION, access
 from armillary.paths import ClusterPaths
 from armillary.ssh import USER
 
-GROUPS = {"services": "services", "control_plane": "control_plane", "worker": "workers"}
+GROUPS = {
+    "services": "services",
+    "kafka": "kafka",
+    "control_plane": "control_plane",
+    "worker": "workers",
+}
+KAFKA_PORT = 9092
+"""Where clients inside find a broker of Kafka."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,8 @@ def inventory(
 def _hosts(cluster: Cluster, output: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     flavors = {host.name: host.flavor for host in cluster.expanded_hosts()}
     served = {cluster.services_host().name: {"armillary_objectstore": _own_object_store(cluster)}}
+    kafka = _kafka(cluster, output)
+    served |= {host.name: {"armillary_kafka": kafka} for host in cluster.brokers()}
     return {
         name: {
             **served.get(name, {}),
@@ -135,8 +152,52 @@ def _shared(
         "armillary_backup": _backup(cluster),
         "armillary_object_store": _object_store(cluster, paths),
         "armillary_host_quirks": cloud.quirks(),
-        "armillary_components": cluster.components.model_dump(mode="json", by_alias=True),
+        # What Kafka is to have is its own hosts' business; others want to know where it is.
+        "armillary_components": cluster.components.model_dump(
+            mode="json", by_alias=True, exclude={"kafka"}
+        ),
+        "armillary_kafka_bootstrap": bootstrap(cluster),
     }
+
+
+def _kafka(cluster: Cluster, output: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what each broker of Kafka is to know of all of them, and of what is to be there; empty without Kafka."""
+    kafka = cluster.components.kafka
+    if kafka is None:
+        return {}
+    found = output["hosts"]
+    brokers = [host.name for host in cluster.brokers() if host.name in found]
+    count = len(cluster.brokers())
+    return {
+        "brokers": {
+            name: {
+                "id": number,
+                "address": found[name]["address"],
+                "outside": found[name].get("floating_ip"),
+                "rack": found[name].get("zone"),
+            }
+            for number, name in enumerate(brokers, start=1)
+        },
+        "topics": [
+            {
+                "name": topic.name,
+                "partitions": topic.partitions,
+                "replicas": replicas_of(topic, count),
+                "config": {
+                    "retention.ms": str(topic.retention.seconds * 1000),
+                    "min.insync.replicas": str(in_sync_of(topic, count)),
+                    "cleanup.policy": topic.cleanup,
+                },
+            }
+            for topic in kafka.topics
+        ],
+        "users": [user.model_dump(mode="json") for user in kafka.users],
+    }
+
+
+def bootstrap(cluster: Cluster) -> str:
+    """Return what clients inside a cluster begin with: each broker's address and port; empty without Kafka."""
+    return ",".join(f"{host.address}:{KAFKA_PORT}" for host in cluster.brokers())
 
 
 def _storage(cluster: Cluster) -> dict[str, str]:

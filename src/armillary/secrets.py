@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -41,6 +42,11 @@ def ensure(paths: ClusterPaths, cluster: Cluster) -> dict[str, Any]:
             },
         },
     }
+    kafka = cluster.components.kafka
+    if kafka is not None or "kafka" in kept:
+        wanted["kafka"] = _kafka(
+            kept.get("kafka", {}), {user.name for user in kafka.users} if kafka else set()
+        )
     if cluster.backup:
         # Without it no backup can be read: it is never made anew while the file lives.
         wanted["backup"] = kept.get("backup") or {"password": secrets.token_urlsafe(32)}
@@ -65,6 +71,21 @@ def _own_object_store(cluster: Cluster, kept: Mapping[str, Any]) -> dict[str, An
         "s3": {
             name: keys.get(name) or {"access": f"{cluster.name}:{name}", "secret": new_password()}
             for name in cluster.s3_keys
+        },
+    }
+
+
+def _kafka(kept: Mapping[str, Any], users: set[str]) -> dict[str, Any]:
+    """Return Kafka's secrets; those of users who are gone stay, for who comes back has the same."""
+    known = kept.get("users", {})
+    return {
+        # What tells this Kafka's storage from others', as Kafka writes such ids.
+        "cluster_id": kept.get("cluster_id")
+        or base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("="),
+        "metrics": kept.get("metrics") or new_password(),
+        "users": {
+            **known,
+            **{name: known.get(name) or new_password() for name in sorted({"admin", *users})},
         },
     }
 

@@ -1,4 +1,4 @@
-"""How a running cluster is: asked of the registry, of Kubernetes and of the hub, in seconds."""
+"""How a running cluster is: asked of the registry, of Kubernetes, of the hub and of Kafka, in seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from kubernetes import client, config
@@ -24,8 +25,12 @@ from armillary.objectstore import abilities
 from armillary.objectstore.access import access, writer
 from armillary.objectstore.probe import health
 from armillary.paths import ClusterPaths
+from armillary.tools.process import CommandMissing, CommandTimeout, run
 
 TIMEOUT = 5.0
+BROKER_TIMEOUT = 40.0
+"""A broker is asked by way of its host, and waits for those of its fellows that do not answer."""
+KAFKA_TOOL = "/usr/local/lib/armillary/armillary-kafka"
 WORKLOADS = "workloads.json"
 NAMESPACES = ("kube-system", "ingress", "jupyterhub")
 """The namespaces that Armillary fills; others are their owners' business."""
@@ -49,6 +54,7 @@ def checks(paths: ClusterPaths, cluster: Cluster) -> list[Check]:
         )
     if cluster.components.object_store is not None:
         looks.append(lambda: _objects(paths, cluster))
+    looks += [partial(_broker, paths, host.name) for host in cluster.brokers()]
     with ThreadPoolExecutor(len(looks)) as pool:
         return [check for found in pool.map(lambda look: look(), looks) for check in found]
 
@@ -88,6 +94,26 @@ def https_check(paths: ClusterPaths, name: str, url: str, expected: set[int]) ->
         detail="" if code in expected else f"{url} answered {code}",
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def _broker(paths: ClusterPaths, host: str) -> list[Check]:
+    """Ask a broker of Kafka how it is, on its own host: from here it may be out of reach."""
+    name = f"kafka {host}"
+    ssh = ["ssh", "-F", str(paths.ssh_config), "-o", "BatchMode=yes", "-o", "ConnectTimeout=5"]
+    try:
+        asked = run([*ssh, host, "sudo", KAFKA_TOOL, "state"], timeout=BROKER_TIMEOUT, check=False)
+        found = json.loads(asked.stdout)
+    except (CommandMissing, CommandTimeout) as error:
+        return [Check(name=name, ok=False, detail=str(error))]
+    except ValueError:
+        return [
+            Check(name=name, ok=False, detail=f"{host} cannot be asked: {asked.stderr.strip()}")
+        ]
+    try:
+        since = datetime.strptime(found["since"], "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+    except ValueError:
+        since = None
+    return [Check(name=name, ok=not found["wrong"], detail=found["wrong"], since=since)]
 
 
 def api(paths: ClusterPaths) -> client.ApiClient:

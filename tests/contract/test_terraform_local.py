@@ -115,6 +115,7 @@ def test_life_of_a_cluster(cluster: Cluster) -> None:
         "role": "worker",
         "address": "10.89.8.30",
         "access_address": "10.89.8.30",
+        "zone": None,
         "instance_name": "tfp-loc-worker-1",
         "volumes": {
             name: {"mount": f"/srv/{name}", "kind": "filesystem", "serial": None}

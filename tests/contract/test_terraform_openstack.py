@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.samples import with_kafka
 from support.servers import lacking_provider
 
 from armillary.gate import check_plan
@@ -32,6 +33,8 @@ INSTANCE = "openstack_compute_instance_v2"
 VOLUME = "openstack_blockstorage_volume_v3"
 PORT = "openstack_networking_port_v2"
 RULE = "openstack_networking_secgroup_rule_v2"
+
+BROKERS = ("kafka-1", "kafka-2", "kafka-3")
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -135,13 +138,14 @@ def test_output_is_what_every_cloud_gives_and_more(applied: World) -> None:
         applied.one(VOLUME, f"science-{x}") for x in ("homes", "services-1-registry")
     )
     services, worker = output["hosts"]["services-1"], output["hosts"]["worker-1"]
-    assert worker | {"instance_id": ""} == {
+    assert worker | {"instance_id": "", "zone": ""} == {
         "role": "worker",
         "address": "10.77.0.30",
         "access_address": "10.77.0.30",
         "floating_ip": None,
         "instance_name": "science-worker-1",
         "instance_id": "",
+        "zone": "",
         "volumes": {
             "data": {
                 "mount": "/var/lib/armillary/data",
@@ -228,6 +232,37 @@ def test_from_outside_five_ports_of_one_host_are_open(applied: World) -> None:
     # By address are the world, and pods, which no group has for members; all else goes by role.
     ranges = {rule["remote_ip_prefix"] for rule in rules if not rule["remote_group_id"]}
     assert ranges == {"0.0.0.0/0", "10.244.0.0/16"}
+
+
+def test_brokers_are_open_to_each_other_and_to_kubernetes_alone(world: World) -> None:
+    _kafka(world.raw)
+    world.up()
+    groups = {
+        each["id"]: each["name"] for each in world.cloud.all("openstack_networking_secgroup_v2")
+    }
+    found = {
+        (rule["port_range_min"], rule["port_range_max"], groups[rule["remote_group_id"]])
+        for rule in world.cloud.all(RULE)
+        if groups[rule["security_group_id"]] == "science-kafka"
+    }
+    assert found == {
+        (9091, 9093, "science-kafka"),
+        (9092, 9092, "science-kubernetes"),
+        (9404, 9404, "science-kubernetes"),
+    }
+    port = world.one(PORT, "science-kafka-1")
+    assert {groups[each] for each in port["security_group_ids"]} == {
+        "science-hosts",
+        "science-kafka",
+    }
+    # As a host of Kubernetes, pods would pass.
+    assert port["allowed_address_pairs"] == []
+
+
+def test_without_kafka_nothing_of_it_is_made(world: World) -> None:
+    made = {change.address for change in world.plan().creates}
+    assert made
+    assert not [address for address in made if "kafka" in address]
 
 
 def test_ports_have_the_slots_addresses_and_pods_may_pass(applied: World) -> None:
@@ -490,8 +525,16 @@ def _own_network(raw: dict[str, Any]) -> None:
     raw["openstack"]["floating_ips"] = {"services-1": "198.51.100.7", "worker-1": "new"}
 
 
+def _kafka(raw: dict[str, Any]) -> None:
+    there = with_kafka("openstack")
+    raw["flavors"], raw["hosts"] = there["flavors"], there["hosts"]
+    raw["components"]["kafka"] = there["components"]["kafka"]
+
+
 def _everything(raw: dict[str, Any]) -> None:
+    _kafka(raw)
     raw["hosts"]["control"]["count"] = 3
+    raw["hosts"]["kafka"]["availability_zones"] = ["a", "b"]
     raw["openstack"] |= {
         "boot_volume": {"type": "ssd"},
         "load_balancer": "octavia",
@@ -500,6 +543,7 @@ def _everything(raw: dict[str, Any]) -> None:
         "dns_servers": ["192.0.2.53"],
         "server_group_policy": "anti-affinity",
         "s3": True,
+        "floating_ips": {"services-1": "new", **dict.fromkeys(BROKERS, "new")},
     }
     raw["backup"] = {"container": "backup"}
     raw["components"]["object_store"] = {
@@ -524,7 +568,9 @@ def _unlike_groups(raw: dict[str, Any]) -> None:
     }
 
 
-@pytest.mark.parametrize("edit", [lambda raw: None, _own_network, _everything, _unlike_groups])
+@pytest.mark.parametrize(
+    "edit", [lambda raw: None, _own_network, _kafka, _everything, _unlike_groups]
+)
 def test_what_is_planned_is_the_quota_that_is_computed(world: World, edit: Edit) -> None:
     edit(world.raw)
     _exists(world, "10.77.0.0/24")
@@ -602,6 +648,7 @@ def test_all_choices_at_once(world: World) -> None:
             ("science-services", 22),
             ("science-services", 5000),
             ("science-hosts", 22),
+            ("science-kafka", 9094),
         }
     assert open_ports(world, "10.77.0.0/24") == {
         ("science-worker", 8080),
@@ -624,10 +671,18 @@ def test_all_choices_at_once(world: World) -> None:
     (disk,) = control["block_device"]
     assert (disk["uuid"], disk["volume_size"], disk["volume_type"]) == ("image-1", 20, "ssd")
     assert disk["delete_on_termination"] is True
-    (group,) = world.cloud.all("openstack_compute_servergroup_v2")
-    assert group["policies"] == ["anti-affinity"]
-    assert [hint["group"] for hint in control["scheduler_hints"]] == [group["id"]]
+    groups = {
+        each["name"].removesuffix(f"-{world.id}"): each
+        for each in world.cloud.all("openstack_compute_servergroup_v2")
+    }
+    assert [group["policies"] for group in groups.values()] == [["anti-affinity"]] * 2
+    brokers = [world.one(INSTANCE, f"science-{name}") for name in BROKERS]
+    for instance, name in ((control, "control-plane"), *((each, "kafka") for each in brokers)):
+        hints = [hint["group"] for hint in instance["scheduler_hints"]]
+        assert hints == [groups[f"science-{name}"]["id"]]
     assert world.one(INSTANCE, "science-worker-1")["scheduler_hints"] == []
+    # What Kafka calls racks.
+    assert [output["hosts"][name]["zone"] for name in BROKERS] == ["a", "b", "a"]
     assert not world.plan().has_changes
 
 

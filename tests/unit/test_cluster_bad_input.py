@@ -98,6 +98,26 @@ components:
         read: [spark]
 """,
 )
+#: Kafka, in GOOD and in OPENSTACK.
+KAFKA_HOSTS = """\
+  kafka:
+    role: kafka
+    count: 3
+    flavor: small
+    volumes:
+      log: {size: 10GiB, mount: /var/lib/kafka}
+"""
+KAFKA_PART = """\
+  kafka:
+    topics:
+      - {name: alerts, partitions: 6}
+      - {name: night.log, retention: 24h}
+    users:
+      - {name: ingest, produce: [alerts]}
+      - {name: reader, consume: [alerts], groups: [reader]}
+"""
+KAFKA = GOOD.replace("  control:\n", f"{KAFKA_HOSTS}  control:\n") + KAFKA_PART
+KAFKA_OPENSTACK = OPENSTACK.replace("  control:\n", f"{KAFKA_HOSTS}  control:\n") + KAFKA_PART
 
 #: Stands in a case's text at the end of the line the problem must name.
 HERE = "  # <--"
@@ -1612,6 +1632,195 @@ CASES = [
         "cloud `local` has no such names of volume types",
         "take it out",
     ),
+    # Kafka
+    Case(
+        "kafka-without-hosts",
+        KAFKA_HOSTS,
+        "",
+        "components.kafka",
+        "no group of hosts has the role `kafka`",
+        "add `kafka: {role: kafka, count: 1,",
+        also=("  kafka:\n    topics:", f"  kafka:{HERE}\n    topics:"),
+        base=KAFKA,
+    ),
+    Case(
+        "kafka-hosts-without-kafka",
+        "  control:\n",
+        KAFKA_HOSTS.replace("kafka:\n", f"kafka:{HERE}\n", 1) + "  control:\n",
+        "hosts.kafka",
+        "no `components.kafka`",
+        "add `kafka: {}` to components",
+    ),
+    Case(
+        "kafka-second-group",
+        "  control:\n",
+        KAFKA_HOSTS.replace("  kafka:", "  more:").replace("role: kafka", f"role: kafka{HERE}")
+        + "  control:\n",
+        "hosts.more.role",
+        "a second group of role `kafka`",
+        "write `count: 3` in `kafka` for three",
+        base=KAFKA,
+    ),
+    *(
+        Case(id, old, new + HERE, path, wrong, fix, base=KAFKA)
+        for id, old, new, path, wrong, fix in (
+            (
+                "kafka-two-brokers",
+                "    count: 3",
+                "    count: 2",
+                "hosts.kafka.count",
+                "2 survive no more losses than 1",
+                "write `count: 1` or 3",
+            ),
+            (
+                "kafka-seven-brokers",
+                "    count: 3",
+                "    count: 7",
+                "hosts.kafka.count",
+                "Kafka runs on 1, 3 or 5",
+                "write `count: 5`",
+            ),
+            (
+                "kafka-first-slot",
+                "    count: 3",
+                "    count: 3\n    first_slot: 40",
+                "hosts.kafka.first_slot",
+                "hosts of role `kafka` start at slot 14 always",
+                "take the line out",
+            ),
+            (
+                "kafka-topic-name",
+                "      - {name: alerts, partitions: 6}",
+                "      - {name: All Alerts, partitions: 6}",
+                "components.kafka.topics[0].name",
+                "`All Alerts` cannot be a topic's name",
+                "write `all-alerts`",
+            ),
+            (
+                "kafka-topic-of-kafka-s-own",
+                "      - {name: alerts, partitions: 6}",
+                "      - {name: __consumer_offsets}",
+                "components.kafka.topics[0].name",
+                "cannot be a topic's name",
+                "write `consumer_offsets`",
+            ),
+            (
+                "kafka-topic-twice",
+                "      - {name: night.log, retention: 24h}",
+                "      - {name: alerts}",
+                "components.kafka.topics[1].name",
+                "`alerts` is listed twice",
+                "take one of the two out",
+            ),
+            (
+                "kafka-topics-that-collide",
+                "      - {name: night.log, retention: 24h}",
+                "      - {name: night.log}\n      - {name: night_log}",
+                "components.kafka.topics[2].name",
+                "`night_log` and `night.log` are one name to Kafka",
+                "write another name",
+            ),
+            (
+                "kafka-topic-without-partitions",
+                "      - {name: alerts, partitions: 6}",
+                "      - {name: alerts, partitions: 0}",
+                "components.kafka.topics[0].partitions",
+                "0 is too few partitions",
+                "write a number from 1 to 1000",
+            ),
+            (
+                "kafka-more-replicas-than-brokers",
+                "      - {name: alerts, partitions: 6}",
+                "      - {name: alerts, replicas: 4}",
+                "components.kafka.topics[0].replicas",
+                "4 replicas on 3 brokers",
+                "write `replicas: 3` or less",
+            ),
+            (
+                "kafka-more-in-sync-than-replicas",
+                "      - {name: alerts, partitions: 6}",
+                "      - {name: alerts, min_insync_replicas: 4}",
+                "components.kafka.topics[0].min_insync_replicas",
+                "4 of 3 replicas: nothing could be sent",
+                "write `min_insync_replicas: 2`",
+            ),
+            (
+                "kafka-retention-too-short",
+                "      - {name: night.log, retention: 24h}",
+                "      - {name: night.log, retention: 10s}",
+                "components.kafka.topics[1].retention",
+                "`10s` is too short",
+                "write `1m` or more",
+            ),
+            (
+                "kafka-cleanup-unknown",
+                "      - {name: night.log, retention: 24h}",
+                "      - {name: night.log, cleanup: never}",
+                "components.kafka.topics[1].cleanup",
+                "never",
+                "delete",
+            ),
+            (
+                "kafka-user-twice",
+                "      - {name: ingest, produce: [alerts]}",
+                "      - {name: ingest, produce: [alerts]}\n      - {name: ingest, produce: [night]}",
+                "components.kafka.users[1].name",
+                "`ingest` is listed twice",
+                "take one of the two out",
+            ),
+            (
+                "kafka-user-admin",
+                "      - {name: ingest, produce: [alerts]}",
+                "      - {name: admin, produce: [alerts]}",
+                "components.kafka.users[0].name",
+                "`admin` is Kafka's own, and made for every cluster",
+                "write another name",
+            ),
+            (
+                "kafka-user-without-group",
+                "      - {name: reader, consume: [alerts], groups: [reader]}",
+                "      - {name: reader, consume: [alerts]}",
+                "components.kafka.users[1].consume",
+                "as no consumer group",
+                "add `groups: [reader]`",
+            ),
+            (
+                "kafka-user-who-may-nothing",
+                "      - {name: ingest, produce: [alerts]}",
+                "      - {name: ingest}",
+                "components.kafka.users[0]",
+                "`ingest` may do nothing",
+                "take the user out",
+            ),
+            (
+                "kafka-user-who-may-everything",
+                "      - {name: ingest, produce: [alerts]}",
+                '      - {name: ingest, produce: ["*"]}',
+                "components.kafka.users[0].produce[0]",
+                "`*` is not the beginning of a name",
+                "such as `alerts.`",
+            ),
+        )
+    ),
+    Case(
+        "kafka-no-log-volume",
+        "    volumes:\n      log: {size: 10GiB, mount: /var/lib/kafka}",
+        f"    volumes:{HERE}\n      log: {{size: 10GiB, mount: /srv/kafka}}",
+        "hosts.kafka.volumes",
+        "no volume is mounted at /var/lib/kafka: the broker keeps its topics there",
+        "add `volumes: {log: {size: 20GiB, mount: /var/lib/kafka}}`",
+        base=KAFKA,
+    ),
+    Case(
+        "kafka-outside-in-part",
+        "    services-1: 198.51.100.7",
+        "    services-1: 198.51.100.7\n    kafka-2: new",
+        "openstack.floating_ips",
+        "some brokers of Kafka have a floating IP, and kafka-1, kafka-3 none",
+        "add `kafka-1: new` and the others",
+        also=("  floating_ips:\n", f"  floating_ips:{HERE}\n"),
+        base=KAFKA_OPENSTACK,
+    ),
 ]
 
 
@@ -1622,7 +1831,7 @@ def problems_of(text: str) -> list[Problem]:
 
 
 def test_the_good_files_are_good() -> None:
-    for text in (GOOD, OPENSTACK, OBJECTS):
+    for text in (GOOD, OPENSTACK, OBJECTS, KAFKA, KAFKA_OPENSTACK):
         assert parse_cluster(text)[0].name == "demo"
 
 

@@ -55,6 +55,13 @@ OPENSTACK = (
         "openstack: {cloud: a, image: b, external_network: public}\nflavors:\n",
     )
 )
+BROKERS = (
+    OLD.replace(
+        "  gpu:",
+        "  kafka: {role: kafka, count: 3, flavor: small, volumes: {log: {size: 10GiB, mount: /var/lib/kafka}}}\n  gpu:",
+    )
+    + "components: {kafka: {}}\n"
+)
 GPU = """\
   gpu:
     role: worker
@@ -273,3 +280,15 @@ def test_allowed(old: str, new: str) -> None:
 
 def test_control_planes_from_one_to_three_are_allowed() -> None:
     assert change(("    count: 1", "    count: 3"), start=OLD.replace("count: 3", "count: 1")) == []
+
+
+def test_the_number_of_brokers_is_fixed() -> None:
+    (problem,) = change(("role: kafka, count: 3", "role: kafka, count: 1"), start=BROKERS)
+    assert (problem.path, problem.line) == ("hosts.kafka.count", 28)
+    assert "from 3 brokers to 1" in problem.wrong
+    assert "write `count: 3` again" in problem.fix
+
+
+def test_brokers_may_come_to_a_cluster_that_is_there() -> None:
+    with_brokers, positions = parse_cluster(BROKERS, "demo/cluster.yml")
+    assert check_change(parse_cluster(OLD)[0], with_brokers, positions) == []

@@ -12,8 +12,9 @@ import jsonschema
 import pytest
 import yaml
 from pydantic import ValidationError
+from support.samples import sample, switched_on, with_kafka
 
-from armillary.config import load_cluster, schema_text
+from armillary.config import load_cluster, parse_cluster, schema_text
 from armillary.models.cluster import INTERFACE_LENGTH, Cluster, json_schema
 from armillary.models.quantity import GIB, Duration, Size
 
@@ -123,6 +124,30 @@ def test_sample_of_openstack() -> None:
     data = cluster.terraform_variables("data")["openstack"]
     assert data["cloud"] == "openstack"
     json.dumps([compute, data])
+
+
+@pytest.mark.parametrize(("name", "brokers"), [("local", 1), ("openstack", 3)])
+def test_samples_have_kafka_when_its_lines_are_switched_on(name: str, brokers: int) -> None:
+    assert load_cluster(ROOT / "inventories" / name / "cluster.yml").brokers() == []
+    cluster, _ = parse_cluster(switched_on(sample(name), "kafka"))
+    slots = [(host.name, host.slot) for host in cluster.brokers()]
+    assert slots == [(f"kafka-{number}", 13 + number) for number in range(1, brokers + 1)]
+    assert cluster.own_components == {"jupyterhub", "kafka"}
+    hosts = cluster.terraform_variables("compute")["hosts"]
+    # A broker has its log, and no space of Kubernetes' hosts.
+    assert list(hosts["kafka-1"]["volumes"]) == ["log"]
+    assert "kafka-1-log" in cluster.terraform_variables("data")["volumes"]
+    jsonschema.Draft202012Validator(json_schema()).validate(with_kafka(name))
+
+
+def test_own_components_are_those_that_run_here() -> None:
+    store = {"containers": {"archive": {}}}
+    raw = yaml.safe_load(OPENSTACK.read_text())
+    raw["components"]["object_store"] = store
+    assert Cluster.model_validate(raw).own_components == {"jupyterhub"}
+    raw = yaml.safe_load(switched_on(SAMPLE.read_text(), "objects"))
+    raw["components"]["object_store"] = store
+    assert Cluster.model_validate(raw).own_components == {"jupyterhub", "object_store"}
 
 
 def test_volume_types_of_openstack() -> None:

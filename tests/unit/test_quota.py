@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.samples import with_kafka
 
 from armillary.config import load_cluster
 from armillary.models.cluster import Cluster
@@ -90,6 +91,32 @@ def test_rules_by_networks_that_may_connect(raw: dict[str, Any]) -> None:
     assert needed(raw).security_group_rules == one + 5
     raw["network"]["backend"] = "vxlan"
     assert needed(raw).security_group_rules == one + 4
+
+
+def test_kafka(raw: dict[str, Any]) -> None:
+    before, after = asdict(needed(raw)), asdict(needed(with_kafka("openstack")))
+    assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == {
+        "instances": 3,
+        "cores": 6,
+        "ram": 12288,
+        "server_groups": 1,
+        "server_group_members": 2,
+        "volumes": 3,
+        "gigabytes": 300,
+        "ports": 3,
+        "security_groups": 1,
+        # Three between hosts, and the two that Neutron puts into each group.
+        "security_group_rules": 5,
+    }
+
+
+def test_brokers_that_are_open_outside() -> None:
+    raw = with_kafka("openstack")
+    before = needed(raw)
+    raw["openstack"]["floating_ips"] |= dict.fromkeys(("kafka-1", "kafka-2", "kafka-3"), "new")
+    after = needed(raw)
+    assert after.floating_ips - before.floating_ips == 3
+    assert after.security_group_rules - before.security_group_rules == 1
 
 
 def test_another_cloud_has_no_quotas() -> None:

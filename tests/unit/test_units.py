@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.samples import with_kafka
 
 from armillary import secrets
 from armillary.inventory import Inventory
@@ -17,7 +18,7 @@ from armillary.paths import ROOT, ClusterPaths
 from armillary.stages import units
 from armillary.stages.units import BALANCER, IMAGES, PLATFORM
 
-HOSTS = {"services-1", "control-1", "worker-1"}
+HOSTS = {"services-1", "kafka-1", "control-1", "worker-1"}
 
 
 @pytest.fixture
@@ -25,8 +26,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterPaths:
     monkeypatch.setenv("ARMILLARY_STATE_HOME", str(tmp_path / "state"))
     found = ClusterPaths.of("units")
     found.make()
-    config = yaml.safe_load((ROOT / "inventories/local/cluster.yml").read_text())
-    secrets.ensure(found, Cluster.model_validate(config))
+    secrets.ensure(found, Cluster.model_validate(with_kafka("local")))
     found.known_hosts.write_text("10.0.0.10 ssh-ed25519 A\n10.0.0.20 ssh-ed25519 B\n")
     return found
 
@@ -50,6 +50,7 @@ def inventory() -> Inventory:
         hosts={
             "services-1": host("services", "10.0.0.10"),
             "control-1": host("control_plane", "10.0.0.20"),
+            "kafka-1": {**host("kafka", "10.0.0.14"), "armillary_kafka": {"topics": []}},
             "worker-1": host("worker", "10.0.0.30"),
         },
         shared={
@@ -58,6 +59,7 @@ def inventory() -> Inventory:
             "armillary_worker_addresses": ["10.0.0.30"],
             "armillary_images": {"hub": "registry/hub@sha256:1"},
             "armillary_components": {"jupyterhub": {}},
+            "armillary_kafka_bootstrap": "10.0.0.14:9092",
             "armillary_domain": "units.armillary.internal",
         },
     )
@@ -69,6 +71,7 @@ def inventory() -> Inventory:
         ("armillary_worker_addresses", ["10.0.0.30", "10.0.0.31"], {BALANCER}),
         ("armillary_images", {"hub": "registry/hub@sha256:2"}, {IMAGES, PLATFORM}),
         ("armillary_components", {"jupyterhub": None}, {PLATFORM}),
+        ("armillary_kafka_bootstrap", "10.0.0.15:9092", {PLATFORM}),
         ("armillary_domain", "elsewhere.internal", HOSTS | {PLATFORM}),
     ],
 )
@@ -101,6 +104,20 @@ def test_a_file_touches_what_reads_it(
     with (tree / file).open("a") as stream:
         stream.write("# edited\n")
     assert set(units.stale(paths, units.digests(paths, inventory))) == expected
+
+
+def test_topics_and_passwords_of_kafka_touch_its_brokers_alone(
+    paths: ClusterPaths, inventory: Inventory
+) -> None:
+    wanted = units.digests(paths, inventory)
+    units.record(paths, wanted, wanted)
+    broker = {**inventory.hosts["kafka-1"], "armillary_kafka": {"topics": [{"name": "alerts"}]}}
+    other = replace(inventory, hosts={**inventory.hosts, "kafka-1": broker})
+    assert units.stale(paths, units.digests(paths, other)) == ["kafka-1"]
+    kept = yaml.safe_load(paths.secrets.read_text())
+    kept["armillary_secrets"]["kafka"]["users"]["observatory"] = "another"
+    paths.secrets.write_text(yaml.safe_dump(kept))
+    assert units.stale(paths, units.digests(paths, inventory)) == ["kafka-1"]
 
 
 def test_a_host_that_was_made_anew_is_stale(paths: ClusterPaths, inventory: Inventory) -> None:

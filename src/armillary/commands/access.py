@@ -18,6 +18,7 @@ UNITS = {
     "registry": ("services", "armillary-registry@*"),
     "balancer": ("services", "haproxy"),
     "objectstore": ("services", "armillary-objectstore*"),
+    "kafka": ("kafka", "armillary-kafka*"),
     "kubelet": ("worker", "kubelet"),
     "containerd": ("worker", "containerd"),
 }
@@ -40,13 +41,16 @@ def show_urls(
 
 
 def password(user: str, *, cloud: str = "local", cluster: str | None = None) -> str:
-    """Return the password generated for a user of JupyterHub.
+    """Return the password generated for a user of JupyterHub, or for `kafka/USER`.
 
     Raises:
         CommandFailed: there is no such user; names those there are.
     """
-    context = load(cloud, cluster)
-    users: dict[str, str] = secrets.load(context.paths).get("jupyterhub", {}).get("users", {})
+    kept = secrets.load(load(cloud, cluster).paths)
+    users: dict[str, str] = dict(kept.get("jupyterhub", {}).get("users", {}))
+    users |= {
+        f"kafka/{name}": word for name, word in kept.get("kafka", {}).get("users", {}).items()
+    }
     if user not in users:
         known = ", ".join(sorted(users)) or "nobody, for the cluster was never up"
         raise CommandFailed(f"No user is called {user}. There is: {known}.")
@@ -73,7 +77,10 @@ def logs(
     context = _running(cloud, cluster)
     if component in UNITS:
         role, unit = UNITS[component]
-        host = next(each for each in context.cluster.expanded_hosts() if each.role == role)
+        hosts = [each for each in context.cluster.expanded_hosts() if each.role == role]
+        if not hosts:
+            raise CommandFailed(f"Cluster {context.cluster.name} has no hosts of role {role}.")
+        host = hosts[0]
         command = ["sudo", "journalctl", "-u", unit, "-n", str(lines), "--no-pager"]
         replace_by([*ssh_command(context, host.name), *command])
     namespace, _, name = component.rpartition("/")

@@ -101,6 +101,14 @@ def _fixed_groups(old: Cluster, new: Cluster) -> Iterator[Finding]:
                 "there would get other addresses",
                 f"write `first_slot: {slots(before).start}`",
             )
+        if before.role == "kafka" and after.count != before.count:
+            yield Finding(
+                ("hosts", name, "count"),
+                f"from {before.count} broker{'s' if before.count > 1 else ''} to {after.count}: who may decide in Kafka was "
+                "fixed when it was made, and topics stay where they are",
+                f"write `count: {before.count}` again. For another number, make a new cluster and move the topics "
+                "(MirrorMaker)",
+            )
         if before.role == "control_plane" and after.count < before.count:
             yield Finding(
                 ("hosts", name, "count"),

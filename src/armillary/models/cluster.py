@@ -140,6 +140,12 @@ class Cluster(Part):
         return self.components.object_store is not None and self.openstack is None
 
     @property
+    def own_components(self) -> frozenset[str]:
+        """The names of the components that run on this cluster's hosts, or on its Kubernetes."""
+        named = {name for name, component in self.components if component is not None}
+        return frozenset(named if self.has_own_object_store else named - {"object_store"})
+
+    @property
     def s3_keys(self) -> list[str]:
         """The services and users that have a key of the object store."""
         store = self.components.object_store
@@ -190,6 +196,10 @@ class Cluster(Part):
     def workers(self) -> list[Host]:
         """The hosts users' servers run on."""
         return self._of_role("worker")
+
+    def brokers(self) -> list[Host]:
+        """The hosts of Kafka: none, or 1, 3 or 5."""
+        return self._of_role("kafka")
 
     def floating_ips(self) -> dict[str, str]:
         """The hosts with a floating IP: `new`, or an address; the services host is one of them.

@@ -19,12 +19,15 @@ from armillary.models.values import (
     MemorySize,
     MirroredImage,
     MountPoint,
+    NamePrefix,
     Network4,
     NotebookImage,
+    Retention,
     RootDiskSize,
     SourceNetwork,
     TimeOfDay,
     Title,
+    TopicName,
     UserName,
     check_count,
     parse_network,
@@ -32,10 +35,15 @@ from armillary.models.values import (
 )
 
 Cloud = Literal["local", "openstack"]
-Role = Literal["services", "control_plane", "worker"]
+Role = Literal["services", "kafka", "control_plane", "worker"]
 
 #: The number of a host's address in the hosts' network, from which each role counts.
-FIRST_SLOT: dict[Role, int] = {"services": 10, "control_plane": 20, "worker": 30}
+FIRST_SLOT: dict[Role, int] = {
+    "services": 10,
+    "kafka": 14,
+    "control_plane": 20,
+    "worker": 30,
+}
 
 
 class Part(BaseModel):
@@ -254,7 +262,7 @@ class OpenStack(Part):
     )
     server_group_policy: Literal["soft-anti-affinity", "anti-affinity"] = Field(
         default="soft-anti-affinity",
-        description="Whether control planes should (soft), or must, be on different hypervisors.",
+        description="Whether control planes, and brokers of Kafka, should (soft), or must, be on different hypervisors.",
     )
     s3: bool = Field(
         default=False,
@@ -441,6 +449,83 @@ class ObjectStore(Part):
     )
 
 
+class KafkaTopic(Part):
+    """A topic, made when it is not there; a topic that is taken out of the file stays with what is in it."""
+
+    name: TopicName = Field(description="The topic's name.", examples=["alerts"])
+    partitions: Annotated[int, AfterValidator(within(1, 1000, "partitions"))] = Field(
+        default=3,
+        description="How many consumers of one group can share it. It can grow later, never shrink; keys move then.",
+        examples=[6],
+    )
+    replicas: Annotated[int, AfterValidator(within(1, 5, "replicas"))] | None = Field(
+        default=None,
+        description="On how many brokers each message is. Default: 3, or 1 where there is one broker. Fixed once the "
+        "topic is made.",
+        examples=[3],
+    )
+    min_insync_replicas: Annotated[int, AfterValidator(within(1, 5, "replicas"))] | None = Field(
+        default=None,
+        description="How many must have a message before it counts as sent (`acks=all`). Default: all replicas but "
+        "one, so that one broker may be down.",
+        examples=[2],
+    )
+    retention: Retention = Field(
+        default=Duration(7 * 24 * 3600),
+        description="How long messages are kept.",
+        examples=["168h"],
+    )
+    cleanup: Literal["delete", "compact", "compact,delete"] = Field(
+        default="delete",
+        description="delete: what is older than `retention` goes. compact: the last message of each key stays.",
+    )
+
+
+class KafkaUser(Part):
+    """Somebody, or a program, that Kafka lets in, with a password made for this cluster; nothing is allowed but this.
+
+    Each right is for all names that begin so.
+    """
+
+    name: Label = Field(description="The name to log in with.", examples=["ingest"])
+    produce: list[NamePrefix] = Field(
+        description="Topics to send to.", default_factory=list, examples=[["alerts"]]
+    )
+    consume: list[NamePrefix] = Field(
+        description="Topics to read.", default_factory=list, examples=[["alerts"]]
+    )
+    groups: list[NamePrefix] = Field(
+        description="Consumer groups to read as; needed with `consume`.",
+        default_factory=list,
+        examples=[["alerts"]],
+    )
+    transactions: list[NamePrefix] = Field(
+        description="Transactional ids to send with, for exactly-once.",
+        default_factory=list,
+        examples=[["alerts"]],
+    )
+    manage: list[NamePrefix] = Field(
+        description="Topics to make, change and delete.",
+        default_factory=list,
+        examples=[["alerts"]],
+    )
+
+
+class Kafka(Part):
+    """Kafka, on the hosts of role `kafka`: TLS, a password for each user, and nothing allowed that is not listed."""
+
+    topics: list[KafkaTopic] = Field(
+        default_factory=list,
+        description="Topics that are there from the start.",
+        examples=[[{"name": "alerts", "partitions": 6}]],
+    )
+    users: list[KafkaUser] = Field(
+        default_factory=list,
+        description="Who is let in, besides the administrator `admin`.",
+        examples=[[{"name": "ingest", "produce": ["alerts"]}]],
+    )
+
+
 class Components(Part):
     """What runs on the cluster for its users."""
 
@@ -448,4 +533,7 @@ class Components(Part):
     object_store: ObjectStore | None = Field(
         default=None,
         description="An object store: with cloud `local` on volumes of the services host, on OpenStack the cloud's own.",
+    )
+    kafka: Kafka | None = Field(
+        default=None, description="Streams of messages, on hosts of role `kafka`."
     )

@@ -9,6 +9,7 @@ from armillary.models.parts import OpenStack
 
 #: Security groups of terraform/openstack/compute, and the rules every new group begins with.
 GROUPS = 5
+KAFKA_GROUPS = 1
 DEFAULT_RULES = 2
 #: Ports of DHCP agents that Neutron puts into a network of the project's: two in most clouds.
 DHCP_PORTS = 2
@@ -53,6 +54,8 @@ def quota_needed(cluster: Cluster) -> Quota:
         raise ValueError(f"cluster `{cluster.name}` is not for OpenStack")
     hosts = cluster.expanded_hosts()
     control_planes, workers = len(cluster.control_planes()), len(cluster.workers())
+    brokers = len(cluster.brokers())
+    groups = GROUPS + KAFKA_GROUPS * bool(brokers)
     made = settings.network is None
     balancer = settings.load_balancer == "octavia"
     data = [volume.size.gib for host in hosts for volume in host.volumes.values()]
@@ -63,8 +66,9 @@ def quota_needed(cluster: Cluster) -> Quota:
         instances=len(hosts),
         cores=sum(host.flavor.cpus for host in hosts),
         ram=sum(host.flavor.memory.mib for host in hosts),
-        server_groups=1,
-        server_group_members=control_planes,
+        server_groups=1 + bool(brokers),
+        # The quota is of one group's members.
+        server_group_members=max(control_planes, brokers),
         volumes=len(data) + len(boot),
         gigabytes=sum(data) + sum(boot),
         networks=int(made),
@@ -73,8 +77,8 @@ def quota_needed(cluster: Cluster) -> Quota:
         # The router's own, and the load balancer's.
         ports=len(hosts) + (1 + DHCP_PORTS) * made + balancer,
         floating_ips=given + balancer,
-        security_groups=GROUPS,
-        security_group_rules=GROUPS * DEFAULT_RULES + _rules(cluster, settings),
+        security_groups=groups,
+        security_group_rules=groups * DEFAULT_RULES + _rules(cluster, settings),
         load_balancers=int(balancer),
         # For 80, 443 and the API; workers are behind two of them.
         listeners=3 * balancer,
@@ -92,6 +96,9 @@ def _rules(cluster: Cluster, settings: OpenStack) -> int:
     from_outside = (2 if balancer else 5) + (settings.access == "direct")
     between_hosts = 8 + (settings.access == "bastion") + bool(cluster.shared)
     of_pods = 2 if cluster.network.backend == "host-gw" else 1
+    brokers = cluster.brokers()
+    between_hosts += 3 * bool(brokers)
+    from_outside += any(host.name in settings.floating_ips for host in brokers)
     return from_outside * len(settings.allow_from) + between_hosts + of_pods + 3 * balancer
 
 

@@ -21,6 +21,8 @@ from armillary.models.parts import (
     Cloud,
     Flavor,
     HostGroup,
+    Kafka,
+    KafkaTopic,
     Network,
     ObjectStore,
     OpenStack,
@@ -45,6 +47,14 @@ DATA_MOUNT = "/var/lib/armillary/data"
 OBJECTS = "/var/lib/armillary/objects"
 #: Whose key makes the object store's containers.
 OPERATOR = "operator"
+#: Where a broker of Kafka keeps its topics.
+KAFKA_MOUNT = "/var/lib/kafka"
+#: Of an odd number of brokers more than half can go on deciding.
+BROKERS = (1, 3, 5)
+#: Replicas of a topic that names none.
+REPLICAS = 3
+#: Kafka's own administrator, and how it calls those who have not logged in.
+KAFKA_NAMES = ("admin", "anonymous")
 #: The shared space users' homes are in.
 HOMES = "homes"
 
@@ -63,6 +73,7 @@ RESERVED_CPUS = 0.5
 #: and 1700 MiB, https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/
 LEAST: dict[Role, tuple[int, Size]] = {
     "services": (1, Size.of("1GiB")),
+    "kafka": (1, Size.of("1GiB")),
     "control_plane": (2, Size.of("2GiB")),
     "worker": (1, Size.of("2GiB")),
 }
@@ -92,6 +103,8 @@ class Draft:
     authenticator: Authenticator | None = None
     profiles: Mapping[int, Profile] = field(default_factory=dict)
     profiles_complete: bool = False
+    kafka: Kafka | None = None
+    kafka_there: bool = False
 
     @classmethod
     def of(cls, cluster: Cluster) -> Draft:
@@ -116,6 +129,8 @@ class Draft:
             authenticator=hub.authenticator if hub else None,
             profiles=dict(enumerate(hub.profiles)) if hub else {},
             profiles_complete=hub is not None,
+            kafka=cluster.components.kafka,
+            kafka_there=cluster.components.kafka is not None,
         )
 
     @classmethod
@@ -129,6 +144,7 @@ class Draft:
         backup = _try(Backup, raw.get("backup"))
         hub = components.get("jupyterhub")
         settings = hub if isinstance(hub, dict) else {}
+        kafka = components.get("kafka")
         listed = settings.get("profiles")
         profiles = _valid(Profile, dict(enumerate(listed)) if isinstance(listed, list) else None)
         return cls(
@@ -150,6 +166,8 @@ class Draft:
             authenticator=_try(Authenticator, settings.get("authenticator")),
             profiles=profiles,
             profiles_complete=_all_valid(profiles, listed),
+            kafka=_try(Kafka, kafka),
+            kafka_there=kafka is not None,
         )
 
     def of_role(self, role: Role) -> dict[str, HostGroup]:
@@ -188,7 +206,22 @@ def host_names(name: str, group: HostGroup) -> list[str]:
 
 def shared_by(group: HostGroup, shared: Mapping[str, SharedSpace]) -> Mapping[str, SharedSpace]:
     """The shared spaces that the hosts of a group have: those of Kubernetes have all."""
-    return {} if group.role == "services" else shared
+    return shared if on_kubernetes(group.role) else {}
+
+
+def on_kubernetes(role: Role) -> bool:
+    """Tell whether hosts of a role are nodes of Kubernetes."""
+    return role in ("control_plane", "worker")
+
+
+def replicas_of(topic: KafkaTopic, brokers: int) -> int:
+    """On how many brokers each message of a topic is."""
+    return topic.replicas or min(REPLICAS, brokers)
+
+
+def in_sync_of(topic: KafkaTopic, brokers: int) -> int:
+    """How many replicas must have a message before it counts as sent."""
+    return topic.min_insync_replicas or max(1, replicas_of(topic, brokers) - 1)
 
 
 # --- networks ---------------------------------------------------------------------------------
@@ -249,7 +282,7 @@ def _pods_have_addresses(draft: Draft) -> Iterator[Finding]:
     if not draft.network:
         return
     network = draft.network.pods
-    nodes = sum(group.count for group in draft.hosts.values() if group.role != "services")
+    nodes = sum(group.count for group in draft.hosts.values() if on_kubernetes(group.role))
     room = 2 ** (POD_PREFIX - network.prefixlen) if network.prefixlen <= POD_PREFIX else 0
     if nodes > room or not room:
         prefix = min(16, POD_PREFIX - max(1, nodes - 1).bit_length())
@@ -304,7 +337,7 @@ def _roles_filled(draft: Draft) -> Iterator[Finding]:
 
 
 def _one_group_where_one_is_meant(draft: Draft) -> Iterator[Finding]:
-    for role in ("services", "control_plane"):
+    for role in ("services", "kafka", "control_plane"):
         first, *more = draft.of_role(role) or [""]
         for name in more:
             yield Finding(
@@ -323,6 +356,16 @@ def _counts_make_sense(draft: Draft) -> Iterator[Finding]:
                 ("hosts", name, "count"),
                 f"{count} services hosts; the registry runs on exactly one",
                 "write `count: 1`",
+            )
+    for name in draft.of_role("kafka"):
+        count = draft.hosts[name].count
+        if count not in BROKERS:
+            fit = max(each for each in BROKERS if each < count)
+            yield Finding(
+                ("hosts", name, "count"),
+                f"{count} brokers; more than half must be up to decide, so Kafka runs on 1, 3 or 5"
+                + (f": {count} survive no more losses than {count - 1}" if count in (2, 4) else ""),
+                f"write `count: {fit}`" + (f" or {fit + 2}" if fit < BROKERS[-1] else ""),
             )
     for name in draft.of_role("control_plane"):
         count = draft.hosts[name].count
@@ -465,6 +508,7 @@ def _volumes_needed(draft: Draft) -> Iterator[Finding]:
     needed: tuple[tuple[Role, str, str, str], ...] = (
         ("services", "registry", REGISTRY_MOUNT, "the registry keeps its images there"),
         ("worker", "data", DATA_MOUNT, "claims of pods are kept there"),
+        ("kafka", "log", KAFKA_MOUNT, "the broker keeps its topics there"),
     )
     for role, volume, mount, why in needed:
         for name, group in draft.of_role(role).items():
@@ -780,6 +824,117 @@ def _volumes_for_objects(host: str, group: HostGroup, store: ObjectStore) -> Ite
             )
 
 
+# --- Kafka ------------------------------------------------------------------------------------
+
+
+def _kafka_has_hosts(draft: Draft) -> Iterator[Finding]:
+    if not draft.hosts_complete:
+        return
+    groups = list(draft.of_role("kafka"))
+    if draft.kafka_there and not groups:
+        yield Finding(
+            ("components", "kafka"),
+            "no group of hosts has the role `kafka`: its brokers need hosts of their own",
+            "add `kafka: {role: kafka, count: 1, flavor: kafka, volumes: {log: "
+            f"{{size: 20GiB, mount: {KAFKA_MOUNT}}}}}}}` to hosts, or take `kafka` out here",
+        )
+    if groups and not draft.kafka_there:
+        yield Finding(
+            ("hosts", groups[0]),
+            "hosts of role `kafka`, and no `components.kafka`: nothing would run there",
+            "add `kafka: {}` to components, or take the group out",
+        )
+
+
+def _all_brokers_outside_or_none(draft: Draft) -> Iterator[Finding]:
+    """A client is sent to whichever broker has what it wants."""
+    if not draft.openstack or not draft.hosts_complete:
+        return
+    brokers = [
+        host for name, group in draft.of_role("kafka").items() for host in host_names(name, group)
+    ]
+    lacking = [host for host in brokers if host not in draft.openstack.floating_ips]
+    if lacking and len(lacking) < len(brokers):
+        yield Finding(
+            ("openstack", "floating_ips"),
+            f"some brokers of Kafka have a floating IP, and {', '.join(lacking)} none: clients outside are sent to "
+            "every broker",
+            f"add `{lacking[0]}: new`" + (" and the others" if len(lacking) > 1 else ""),
+        )
+
+
+def _topics_make_sense(draft: Draft) -> Iterator[Finding]:
+    if not draft.kafka or not draft.hosts_complete:
+        return
+    brokers = sum(group.count for group in draft.of_role("kafka").values())
+    path: Path = ("components", "kafka", "topics")
+    # Kafka's own metrics write a dot as an underscore, so it takes one of the two names only.
+    seen: dict[str, str] = {}
+    for index, topic in enumerate(draft.kafka.topics):
+        plain = topic.name.replace(".", "_")
+        if plain in seen:
+            other = seen[plain]
+            yield Finding(
+                (*path, index, "name"),
+                f"`{topic.name}` is listed twice"
+                if other == topic.name
+                else f"`{topic.name}` and `{other}` are one name to Kafka, which takes `.` for `_` in places",
+                "take one of the two out"
+                if other == topic.name
+                else "write another name for one of the two",
+            )
+        seen.setdefault(plain, topic.name)
+        if not brokers:
+            continue
+        replicas = replicas_of(topic, brokers)
+        if replicas > brokers:
+            yield Finding(
+                (*path, index, "replicas"),
+                f"{replicas} replicas on {brokers} broker{'s' if brokers > 1 else ''}",
+                f"write `replicas: {brokers}` or less, or a larger `count` of hosts of role `kafka`",
+            )
+        elif in_sync_of(topic, brokers) > replicas:
+            yield Finding(
+                (*path, index, "min_insync_replicas"),
+                f"{topic.min_insync_replicas} of {replicas} replica{'s' if replicas > 1 else ''}: nothing could be sent",
+                f"write `min_insync_replicas: {max(1, replicas - 1)}`, or more replicas",
+            )
+
+
+def _kafka_users_make_sense(draft: Draft) -> Iterator[Finding]:
+    if not draft.kafka:
+        return
+    path: Path = ("components", "kafka", "users")
+    names: list[str] = []
+    for index, user in enumerate(draft.kafka.users):
+        if user.name in names:
+            yield Finding(
+                (*path, index, "name"),
+                f"`{user.name}` is listed twice",
+                "take one of the two out",
+            )
+        names.append(user.name)
+        if user.name in KAFKA_NAMES:
+            yield Finding(
+                (*path, index, "name"),
+                f"`{user.name}` is Kafka's own"
+                + (", and made for every cluster" if user.name == "admin" else ""),
+                "write another name",
+            )
+        if user.consume and not user.groups:
+            yield Finding(
+                (*path, index, "consume"),
+                f"`{user.name}` may read, and as no consumer group: nothing keeps where it is",
+                f"add `groups: [{user.name}]`",
+            )
+        if not any((user.produce, user.consume, user.groups, user.transactions, user.manage)):
+            yield Finding(
+                (*path, index),
+                f"`{user.name}` may do nothing",
+                "add `produce: [alerts]`, or what else it is for, or take the user out",
+            )
+
+
 # --- components -------------------------------------------------------------------------------
 
 
@@ -942,6 +1097,10 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _exports_stay_free,
     _backups_make_sense,
     _homes_exist,
+    _kafka_has_hosts,
+    _all_brokers_outside_or_none,
+    _topics_make_sense,
+    _kafka_users_make_sense,
     _users_make_sense,
     _profiles_make_sense,
     _profiles_fit_workers,

@@ -21,6 +21,8 @@ LABEL = "[a-z]([a-z0-9-]*[a-z0-9])?"
 LABEL_LENGTH = 63
 DOMAIN_LENGTH = 200  # a DNS name ends at 253; the rest is for what clusters put before it
 USER = "[a-z][a-z0-9_-]{0,31}"
+TOPIC = "[a-z0-9]([a-z0-9._-]*[a-z0-9])?"
+TOPIC_LENGTH = 200  # Kafka takes 249; the rest is for what programs put behind a prefix
 TIME_OF_DAY = "([01][0-9]|2[0-3]):[0-5][0-9]"
 MOUNT = "/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*"
 
@@ -110,6 +112,39 @@ def check_user(value: str) -> str:
             f"`{value}` cannot be a user's name: lower-case letters, digits, `-` and `_`, "
             "a letter first, 32 at most",
             f"write `{_label_from(value)[:32].strip('-')}`",
+        )
+    return value
+
+
+def check_topic(value: str) -> str:
+    """Refuse what cannot be a topic of Kafka's, or what Kafka keeps to itself."""
+    if len(value) > TOPIC_LENGTH or not re.fullmatch(TOPIC, value):
+        tidy = re.sub(r"[^a-z0-9._-]+", "-", value.lower()).strip("._-")[:TOPIC_LENGTH]
+        raise invalid(
+            f"`{value}` cannot be a topic's name: lower-case letters, digits, `.`, `_` and `-`, a letter or digit "
+            f"at both ends, {TOPIC_LENGTH} at most",
+            f"write `{tidy.strip('._-') or 'alerts'}`",
+        )
+    return value
+
+
+def check_prefix(value: str) -> str:
+    """Refuse what no name of Kafka's begins with."""
+    if not re.fullmatch("[a-z0-9._-]+", value) or len(value) > TOPIC_LENGTH:
+        raise invalid(
+            f"`{value}` is not the beginning of a name: lower-case letters, digits, `.`, `_` and `-`",
+            "write what the names begin with, such as `alerts.`"
+            if value in ("*", "")
+            else f"write `{re.sub(r'[^a-z0-9._-]+', '-', value.lower())[:TOPIC_LENGTH]}`",
+        )
+    return value
+
+
+def check_retention(value: Duration) -> Duration:
+    """Refuse retention so short that a topic loses what nobody has had the time to read."""
+    if value.seconds < 60:
+        raise invalid(
+            f"`{value}` is too short: a message is to be read first", "write `1m` or more"
         )
     return value
 
@@ -398,6 +433,17 @@ Domain = Annotated[
 UserName = Annotated[
     str, AfterValidator(check_user), Field(json_schema_extra={"pattern": f"^{USER}$"})
 ]
+TopicName = Annotated[
+    str,
+    AfterValidator(check_topic),
+    Field(json_schema_extra={"pattern": f"^{TOPIC}$", "maxLength": TOPIC_LENGTH}),
+]
+NamePrefix = Annotated[
+    str,
+    AfterValidator(check_prefix),
+    Field(json_schema_extra={"pattern": "^[a-z0-9._-]+$", "maxLength": TOPIC_LENGTH}),
+]
+Retention = Annotated[Duration, AfterValidator(check_retention)]
 Network4 = Annotated[
     IPv4Network,
     BeforeValidator(parse_network),

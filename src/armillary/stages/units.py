@@ -23,14 +23,16 @@ BALANCER_ONLY = ("armillary_worker_addresses",)
 """What only the balancer is configured from: a worker more must not touch the hosts that are there."""
 PLATFORM_ONLY = (
     *("armillary_images", "armillary_components", "armillary_prefetch"),
-    "armillary_object_store",
+    *("armillary_object_store", "armillary_kafka_bootstrap"),
 )
 """What no host is configured from."""
 SECRETS = {
-    True: ("registry", "backup", "object_store", "own_object_store"),
-    False: ("registry",),
+    "services": ("registry", "backup", "object_store", "own_object_store"),
+    "kafka": ("kafka",),
+    "control_plane": ("registry",),
+    "worker": ("registry",),
 }
-"""Which of the cluster's secrets a host is configured from: the services host, and any other."""
+"""Which of the cluster's secrets a host is configured from, by its role."""
 
 
 def digests(paths: ClusterPaths, inventory: Inventory) -> dict[str, str]:
@@ -47,7 +49,7 @@ def digests(paths: ClusterPaths, inventory: Inventory) -> dict[str, str]:
             for_hosts,
             host,
             on_hosts,
-            {each: kept.get(each) for each in SECRETS[host["armillary_role"] == "services"]},
+            {each: kept.get(each) for each in SECRETS[host["armillary_role"]]},
             keys.get(host["ansible_host"]),
         )
         for name, host in inventory.hosts.items()

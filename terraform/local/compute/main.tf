@@ -21,7 +21,7 @@ locals {
   hosts = {
     for name, host in var.hosts : name => merge(host, {
       address    = cidrhost(var.network.hosts, host.slot)
-      kubernetes = host.role != "services"
+      kubernetes = contains(["control_plane", "worker"], host.role)
     })
   }
 }

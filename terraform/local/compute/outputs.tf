@@ -6,6 +6,7 @@ output "cluster" {
         role           = host.role
         address        = host.address
         access_address = host.address
+        zone           = null
         instance_name  = incus_instance.host[name].name
         volumes = {
           for key, volume in host.volumes : key => {

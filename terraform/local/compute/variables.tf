@@ -78,8 +78,8 @@ variable "hosts" {
   }
 
   validation {
-    condition     = alltrue([for host in values(var.hosts) : contains(["services", "control_plane", "worker"], host.role)])
-    error_message = "A role is services, control_plane or worker."
+    condition     = alltrue([for host in values(var.hosts) : contains(["services", "kafka", "control_plane", "worker"], host.role)])
+    error_message = "A role is services, kafka, control_plane or worker."
   }
 
   validation {

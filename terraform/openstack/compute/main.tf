@@ -4,12 +4,16 @@ locals {
 
   services = one([for name, host in var.hosts : name if host.role == "services"])
   balanced = var.openstack.load_balancer == "octavia"
+  brokers  = [for name, host in var.hosts : name if host.role == "kafka"]
+
+  # Whose hosts are nodes of Kubernetes.
+  kubernetes = ["control_plane", "worker"]
 
   hosts = {
     for name, host in var.hosts : name => merge(host, {
       address    = cidrhost(var.network.hosts, host.slot)
-      kubernetes = host.role != "services"
-      groups     = concat(["hosts", host.role], host.role == "services" ? [] : ["kubernetes"])
+      kubernetes = contains(local.kubernetes, host.role)
+      groups     = concat(["hosts", host.role], contains(local.kubernetes, host.role) ? ["kubernetes"] : [])
     })
   }
 
@@ -53,6 +57,13 @@ check "images" {
 # so it is there from the start.
 resource "openstack_compute_servergroup_v2" "control_plane" {
   name     = "${var.cluster}-control-plane-${var.cluster_id}"
+  policies = [var.openstack.server_group_policy]
+}
+
+resource "openstack_compute_servergroup_v2" "kafka" {
+  count = length(local.brokers) > 0 ? 1 : 0
+
+  name     = "${var.cluster}-kafka-${var.cluster_id}"
   policies = [var.openstack.server_group_policy]
 }
 
@@ -117,7 +128,10 @@ resource "openstack_compute_instance_v2" "host" {
   }
 
   dynamic "scheduler_hints" {
-    for_each = each.value.role == "control_plane" ? [openstack_compute_servergroup_v2.control_plane.id] : []
+    for_each = concat(
+      each.value.role == "control_plane" ? [openstack_compute_servergroup_v2.control_plane.id] : [],
+      each.value.role == "kafka" ? openstack_compute_servergroup_v2.kafka[*].id : [],
+    )
     content {
       group = scheduler_hints.value
     }

@@ -12,6 +12,7 @@ output "cluster" {
           : host.address
         )
         floating_ip   = lookup(local.floating_ips, name, null)
+        zone          = openstack_compute_instance_v2.host[name].availability_zone
         instance_name = openstack_compute_instance_v2.host[name].name
         instance_id   = openstack_compute_instance_v2.host[name].id
         volumes = merge(

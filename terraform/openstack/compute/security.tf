@@ -15,6 +15,13 @@ locals {
     "hosts-22-from-${range}" => { to = "hosts", port = 22, range = range } if var.openstack.access == "direct"
   }
 
+  # Brokers send a client to each other's addresses, so all of them have a floating IP or none has.
+  brokers_outside = {
+    for range in var.openstack.allow_from :
+    "kafka-9094-from-${range}" => { to = "kafka", port = 9094, range = range }
+    if anytrue([for name in local.brokers : contains(keys(var.openstack.floating_ips), name)])
+  }
+
   inside = {
     # Whether a packet was too large is told by ICMP.
     hosts-icmp-from-hosts                 = { to = "hosts", protocol = "icmp", from = "hosts" }
@@ -28,6 +35,13 @@ locals {
   }
   nfs = length(local.shared) > 0 ? {
     services-nfs-from-kubernetes = { to = "services", port = 2049, from = "kubernetes" }
+  } : {}
+
+  kafka = length(local.brokers) > 0 ? {
+    # Replication 9091, the brokers' own clients 9092, the quorum 9093.
+    kafka-brokers-from-kafka      = { to = "kafka", port = 9091, last = 9093, from = "kafka" }
+    kafka-clients-from-kubernetes = { to = "kafka", port = 9092, from = "kubernetes" }
+    kafka-metrics-from-kubernetes = { to = "kafka", port = 9404, from = "kubernetes" }
   } : {}
 
   # Packets to a pod carry the pod's own port, and a security group does not see whether an address
@@ -48,11 +62,17 @@ locals {
     control_plane-api-from-amphorae = { to = "control_plane", port = 6443, range = var.network.hosts }
   } : {}
 
-  rules = merge(local.outside, local.bastion, local.direct, local.inside, local.nfs, local.pods, local.balancer)
+  rules = merge(
+    local.outside, local.bastion, local.direct, local.brokers_outside,
+    local.inside, local.nfs, local.kafka, local.pods, local.balancer,
+  )
 }
 
 resource "openstack_networking_secgroup_v2" "this" {
-  for_each = toset(["hosts", "kubernetes", "services", "control_plane", "worker"])
+  for_each = toset(concat(
+    ["hosts", "kubernetes", "services", "control_plane", "worker"],
+    length(local.brokers) > 0 ? ["kafka"] : [],
+  ))
 
   name        = "${var.cluster}-${each.key}"
   description = "${each.key} of ${var.cluster}"
