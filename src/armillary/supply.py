@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from armillary.artifacts.build import BuiltArtifact, artifact_path, build_artifact
-from armillary.artifacts.manifest import Artifact
+from armillary.artifacts.entry import Artifact
 from armillary.bundle import contents
 from armillary.files import write
 from armillary.images import kept
@@ -39,18 +39,27 @@ class Supply:
     """mirror.lock.yml."""
     remembered: Path
     """What `auto` came to at the first `up`."""
+    components: frozenset[str] = frozenset()
+    """Those that the cluster has; artifacts of others are left out."""
     root: Path = ROOT
 
     @classmethod
-    def of(cls, wanted: Images, config: Path, paths: ClusterPaths) -> Supply:
+    def of(
+        cls,
+        wanted: Images,
+        config: Path,
+        paths: ClusterPaths,
+        components: frozenset[str] = frozenset(),
+    ) -> Supply:
         """Return what a cluster is made of.
 
         Args:
             wanted: `images` of cluster.yml.
             config: cluster.yml.
             paths: the cluster's state directory.
+            components: names of those that it has.
         """
-        return cls(wanted, config.parent / lock.NAME, paths.images_source)
+        return cls(wanted, config.parent / lock.NAME, paths.images_source, components)
 
     @cached_property
     def cache(self) -> Path:
@@ -193,8 +202,11 @@ class Supply:
         key = contents.key(self.cache, "images", image.folder)
         return self.cache / "images" / image.folder / key if key else None
 
-    def _artifacts(self) -> tuple[Artifact, ...]:
-        return read_manifests(self.root)[1].artifacts
+    def _artifacts(self) -> list[Artifact]:
+        """Return what the cluster needs; first what is only fetched: what cannot be had is told before long builds."""
+        wanted = (None, *self.components)
+        found = [one for one in read_manifests(self.root)[1].artifacts if one.component in wanted]
+        return sorted(found, key=lambda one: one.kind == "go")
 
     def _takes(self, entry: Artifact) -> bool:
         return self.mirrors and entry.upstream is not None

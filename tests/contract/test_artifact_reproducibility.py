@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from armillary.artifacts import build_artifact, load_manifest
-from armillary.artifacts.build import compile_artifact
+from armillary.artifacts.build import make_artifact
 from armillary.paths import ROOT, cache_home
-from armillary.tools import go
 
 
 @pytest.mark.slow
@@ -19,10 +18,11 @@ def test_two_builds_give_the_same_bytes(tmp_path: Path, name: str) -> None:
     """The one that clusters get, and one from another checkout with no package compiled before."""
     entry = load_manifest(ROOT).get(name)
     kept = build_artifact(entry).binaries
-    # go.sum vouches for the modules, so they are fetched once only.
-    modules = go.Caches.under(cache_home()).modules
     root = tmp_path / "somewhere" / "else"
     shutil.copytree(ROOT / entry.folder, root / entry.folder)
-    caches = go.Caches(modules=modules, packages=root / "packages")
-    assert compile_artifact(entry, root / "bin", caches=caches, root=root) == kept
+    # go.sum vouches for the modules, so they are fetched once only.
+    again = make_artifact(
+        entry, root / "bin", cache=cache_home(), compiled=root / "compiled", root=root
+    )
+    assert again == kept
     assert kept.keys() == entry.binaries.keys()

@@ -482,8 +482,8 @@ def test_the_projects_own_manifest_fits_its_lock_files() -> None:
     manifest = load_manifest(ROOT)
     assert {"kubernetes", "containerd", "runc", "etcd", "coredns"} <= set(manifest.names())
     for entry in manifest.artifacts:
-        lock = {"go": "go.sum", "python": "requirements.txt"}[entry.kind]
-        assert (ROOT / entry.folder / lock).is_file(), entry.name
+        lock = {"go": "go.sum", "python": "requirements.txt", "maven": "checksums.sha256"}
+        assert (ROOT / entry.folder / lock[entry.kind]).is_file(), entry.name
 
 
 def test_programs_of_ours_are_built_from_services(tmp_path: Path, cache: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from armillary.artifacts import (
+    Artifact,
     ArtifactError,
     ManifestError,
     archive_artifact,
@@ -18,7 +19,6 @@ from armillary.artifacts import (
     load_manifest,
     verify_artifact,
 )
-from armillary.artifacts.manifest import Artifact
 from armillary.paths import ROOT
 
 

@@ -1,7 +1,6 @@
-"""The programs a cluster's hosts run, built from Go modules pinned by go.sum."""
+"""The programs a cluster's hosts run, built or fetched as lock files say."""
 
 from armillary.artifacts.build import (
-    ArtifactError,
     BuiltArtifact,
     archive_artifact,
     archive_binaries,
@@ -11,7 +10,9 @@ from armillary.artifacts.build import (
     build_artifact,
     verify_artifact,
 )
-from armillary.artifacts.manifest import Artifact, Manifest, load_manifest
+from armillary.artifacts.contract import ArtifactError
+from armillary.artifacts.entry import Artifact
+from armillary.artifacts.manifest import Manifest, load_manifest
 from armillary.manifests import ManifestError
 
 __all__ = [

@@ -13,7 +13,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import tarfile
 import tempfile
 import time
@@ -22,55 +21,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armillary.artifacts import python
-from armillary.artifacts.manifest import Artifact, load_manifest
-from armillary.building import BuildError, hint, locked, replacing
+from armillary.artifacts.contract import ArtifactError, Job, Progress
+from armillary.artifacts.entry import Artifact
+from armillary.artifacts.manifest import KINDS, load_manifest
+from armillary.building import hint, locked, replacing
 from armillary.bundle import contents
 from armillary.paths import ROOT, cache_home
-from armillary.tools import go
-from armillary.tools.process import CommandError, CommandTimeout, Completed, tail
+from armillary.tools.process import CommandError, CommandTimeout, tail
 
-# Part of every key: to be raised when this file or tools/go.py builds in another way.
+# Part of every key: to be raised when a kind makes its artifacts in another way.
 BUILDER_REVISION = 1
 MANIFEST = "manifest.json"
 
-Progress = Callable[[str], None]
-
-# What a failed build printed, and what to do about it; the first that fits is shown.
+# What a failed tool of any kind printed, and what to do about it; after what the kind itself knows.
 HINTS = (
     (
-        ("hash mismatch", "Hash mismatch", "`--require-hashes`"),
-        "A package is not the one that {folder}/requirements.txt names. If requirements.in was changed on purpose, lock "
-        "again as its first lines say; otherwise do not go on: what the package index hands out has been altered.",
-    ),
-    (
-        ("No solution found", "has no wheels", "was not found in the package registry"),
-        "The package index has no such package, or no wheel of it. Check UV_INDEX_URL (uv's settings), or choose another "
-        "version in {folder}/requirements.in and lock again as its first lines say.",
-    ),
-    (
-        ("SECURITY ERROR", "checksum mismatch"),
-        "A module is not the one that {folder}/go.sum names. If go.mod was changed on purpose, run "
-        "`go mod tidy` in {folder} and review the difference; otherwise do not go on: what the "
-        "module proxy (GOPROXY) hands out has been altered.",
-    ),
-    (
-        ("missing go.sum entry", "updates to go.mod needed", "go.mod file indicates go"),
-        "{folder}/go.mod and go.sum do not belong together. Run `go mod tidy` in {folder} and "
-        "commit both.",
-    ),
-    (
-        ("403 Forbidden", "404 Not Found", "410 Gone"),
-        "The module proxy does not serve that module. Set GOPROXY to one that does, or choose a "
-        "version in {folder}/go.mod that needs other modules.",
-    ),
-    (
-        ("dial tcp", "no such host", "i/o timeout", "connection refused", "TLS handshake"),
-        "The module proxy cannot be reached. Check GOPROXY and the network, then run the same "
-        "command again: it goes on where it stopped.",
-    ),
-    (
-        ("no space left on device",),
+        ("no space left on device", "No space left on device"),
         "The disk that holds {cache} is full. Free some space there or set ARMILLARY_CACHE_HOME.",
     ),
     (
@@ -78,12 +44,6 @@ HINTS = (
         "The machine ran out of memory. End other programs, then run the same command again.",
     ),
 )
-
-
-class ArtifactError(BuildError):
-    """An artifact could not be built."""
-
-    kind = "Artifact"
 
 
 @dataclass(frozen=True)
@@ -104,32 +64,21 @@ class BuiltArtifact:
 def artifact_key(entry: Artifact, root: Path = ROOT) -> str:
     """Return the digest of all that shapes this artifact's binaries.
 
-    That is: go.mod, go.sum and every other file of its folder (but hidden ones and tests), the
-    entry as far as the compiler sees it, the Go version and target, the C compiler and libraries
-    where they are used, and this builder's revision.
+    That is: the lock file and every other file of its folder (but hidden ones and tests), what its
+    kind says (of Go: the entry as far as the compiler sees it, the Go version and target, the C
+    compiler and libraries where they are used), and this builder's revision.
     """
     facts: dict[str, Any] = {
         "builder": BUILDER_REVISION,
         "name": entry.name,
         "binaries": entry.binaries,
-        **(_go_facts(entry) if entry.kind == "go" else python.facts()),
+        **KINDS[entry.kind].facts(entry),
         "files": {
             str(path.relative_to(root / entry.folder)): _digest(path)
             for path in _sources(root / entry.folder)
         },
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _go_facts(entry: Artifact) -> dict[str, Any]:
-    return {
-        "ldflags": entry.ldflags(),
-        "tags": entry.tags,
-        "cgo": entry.cgo,
-        "go": go.version(),
-        "target": go.target(),
-        "c": go.c_packages(entry.apt) if entry.cgo else {},
-    }
 
 
 def artifact_path(
@@ -169,9 +118,8 @@ def build_artifact(
     def build(staging: Path) -> dict[str, Any]:
         if contents.read(cache):
             raise ArtifactError(entry.name, contents.LACKS, contents.LACKING)
-        out, caches = staging / "bin", go.Caches.under(cache)
-        compile_artifact(entry, out, caches=caches, root=root, progress=progress)
-        return {"go": go.version(), "target": go.target()} if entry.kind == "go" else python.facts()
+        make_artifact(entry, staging / "bin", cache=cache, root=root, progress=progress)
+        return KINDS[entry.kind].facts(entry)
 
     return keep_artifact(entry, artifact_path(entry, cache=cache, root=root), build, progress)
 
@@ -221,81 +169,44 @@ def build_all(
     return [build_artifact(entry, cache=cache, root=root, progress=progress) for entry in entries]
 
 
-def compile_artifact(
+def make_artifact(
     entry: Artifact,
     out: Path,
     *,
-    caches: go.Caches,
+    cache: Path,
+    compiled: Path | None = None,
     root: Path = ROOT,
     progress: Progress = lambda line: None,
 ) -> dict[str, str]:
-    """Make an artifact's binaries in `out`, whatever the cache holds; return their digests.
+    """Make an artifact in `out`, whether or not the cache holds it; return the digest of each of its binaries.
+
+    Args:
+        entry: which.
+        out: a directory, which is made.
+        cache: where tools keep what they fetched.
+        compiled: where compilers keep what they compiled. Default: in the cache.
+        root: the checkout.
+        progress: told what is being done.
 
     Raises:
-        ArtifactError: it could not be built.
+        ArtifactError: it could not be made.
     """
     out.mkdir(parents=True)
-    if entry.kind == "go":
-        _compile_go(entry, out, caches, root, progress)
-    else:
-        _install_python(entry, out, caches, root, progress)
-    return {binary: _digest(out / binary) for binary in sorted(entry.binaries)}
-
-
-def _install_python(
-    entry: Artifact, out: Path, caches: go.Caches, root: Path, progress: Progress
-) -> None:
-    progress(f"{entry.name} {entry.version}: installing from its lock file")
+    kind = KINDS[entry.kind]
     try:
-        python.install(entry, out, root, progress)
-    except CommandError as error:
-        code = error.completed.returncode
-        raise _failed(entry, f"uv ended with exit code {code}.", error.completed, caches) from error
-    except CommandTimeout as error:
-        raise _failed(entry, "uv did not end in time.", error.completed, caches) from error
-
-
-def _compile_go(
-    entry: Artifact, out: Path, caches: go.Caches, root: Path, progress: Progress
-) -> None:
-    if entry.cgo:
-        present = go.c_packages(entry.apt)
-        if missing := [package for package in entry.apt if package not in present]:
-            raise ArtifactError(
-                entry.name,
-                f"Debian packages are missing on this machine: {', '.join(missing)}.",
-                f"Run `apt-get install {' '.join(missing)}`, then the same command again.",
-            )
-    folder = root / entry.folder
-    caches.packages.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="go-", dir=out.parent) as scratch:
-        for number, (binary, package) in enumerate(entry.binaries.items(), start=1):
-            progress(
-                f"{entry.name} {entry.version}: building {binary} "
-                f"({number} of {len(entry.binaries)})"
-            )
-            try:
-                go.build(
-                    package,
-                    out / binary,
-                    folder=folder,
-                    caches=caches,
-                    scratch=Path(scratch),
-                    ldflags=entry.ldflags(),
-                    tags=entry.tags,
-                    cgo=entry.cgo,
-                    jobs=max(2, (os.cpu_count() or 2) // 2),
-                    on_line=progress,
-                )
-            except CommandError as error:
-                code = error.completed.returncode
-                raise _failed(
-                    entry, f"go ended with exit code {code}.", error.completed, caches
-                ) from error
-            except CommandTimeout as error:
-                raise _failed(entry, "go did not end in time.", error.completed, caches) from error
-    for binary in entry.binaries:
-        (out / binary).chmod(0o755)
+        kind.make(Job(entry, root / entry.folder, out, cache, compiled, progress))
+    except (CommandError, CommandTimeout) as error:
+        done = error.completed
+        program = Path(done.argv[0]).name
+        timed_out = isinstance(error, CommandTimeout)
+        raise ArtifactError(
+            entry.name,
+            f"{program} {'did not end in time' if timed_out else f'ended with exit code {done.returncode}'}.",
+            hint((*kind.HINTS, *HINTS), done).format(folder=entry.folder, cache=cache),
+            command=f"cd {entry.folder} && {' '.join(done.argv)}",
+            last=tail(done),
+        ) from error
+    return {binary: _digest(out / binary) for binary in sorted(entry.binaries)}
 
 
 def verify_artifact(
@@ -308,8 +219,8 @@ def verify_artifact(
 ) -> list[str]:
     """Return what is wrong with this artifact in the cache: nothing, when it is as it was built.
 
-    With `rebuild` it is also compiled anew from empty package caches, and each binary that does
-    not come out byte for byte the same is named.
+    With `rebuild` it is also made anew, compilers with empty caches, and each binary that does not
+    come out byte for byte the same is named.
 
     Raises:
         ArtifactError: it was not in the cache and could not be built.
@@ -324,10 +235,14 @@ def verify_artifact(
     ]
     if rebuild:
         with tempfile.TemporaryDirectory(prefix=".verify-", dir=cache / "artifacts") as name:
-            # The modules are content-addressed by go.sum; what is compiled from them is in doubt.
-            caches = go.Caches(modules=cache / "go" / "mod", packages=Path(name) / "packages")
-            again = compile_artifact(
-                entry, Path(name) / "bin", caches=caches, root=root, progress=progress
+            # Lock files vouch for what was fetched; what was compiled from it is in doubt.
+            again = make_artifact(
+                entry,
+                Path(name) / "bin",
+                cache=cache,
+                compiled=Path(name) / "compiled",
+                root=root,
+                progress=progress,
             )
         wrong += [
             f"{entry.name}: {binary} came out as {again[binary]} this time, as {digest} before."
@@ -418,17 +333,6 @@ def _write_manifest(
             indent=2,
         )
         + "\n"
-    )
-
-
-def _failed(entry: Artifact, what: str, completed: Completed, caches: go.Caches) -> ArtifactError:
-    """Turn a failed command into an error that says what to do next."""
-    return ArtifactError(
-        entry.name,
-        what,
-        hint(HINTS, completed).format(folder=entry.folder, cache=caches.packages),
-        command=f"cd {entry.folder} && {' '.join(completed.argv)}",
-        last=tail(completed),
     )
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from armillary.artifacts.build import ArtifactError, BuiltArtifact, keep_artifact
-from armillary.artifacts.manifest import Artifact
+from armillary.artifacts.build import BuiltArtifact, keep_artifact
+from armillary.artifacts.contract import ArtifactError
+from armillary.artifacts.entry import Artifact
 from armillary.tools import go
 from armillary.tools.download import DownloadError, download, text
 

@@ -1,10 +1,11 @@
-"""What the hosts and the cluster run: binaries from Go modules, images from lock files."""
+"""What the hosts and the cluster run: binaries and images, from lock files."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from armillary.artifacts.build import ArtifactError, archive_binaries
+from armillary.artifacts.build import archive_binaries
+from armillary.artifacts.contract import ArtifactError
 from armillary.images.build import ImageError
 from armillary.manifests import ManifestError
 from armillary.models.report import Check

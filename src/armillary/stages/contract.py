@@ -51,7 +51,8 @@ class Context:
     @cached_property
     def supply(self) -> Supply:
         """The binaries and images this cluster is made of."""
-        return Supply.of(self.cluster.images, self.config, self.paths)
+        cluster = self.cluster
+        return Supply.of(cluster.images, self.config, self.paths, cluster.own_components)
 
 
 class Stage(Protocol):
