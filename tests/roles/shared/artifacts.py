@@ -9,7 +9,7 @@ from pathlib import Path
 from armillary.artifacts import archive_artifact, load_manifest
 from armillary.paths import ROOT
 
-NAMES = ("cni", "containerd", "crane", "helm", "kubernetes", "registry", "runc", "swift")
+NAMES = ("cni", "containerd", "crane", "helm", "kafka", "kubernetes", "registry", "runc", "swift")
 
 
 def main(target: Path) -> None:
