@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from confluent_kafka.admin import AdminClient
 from armillary.artifacts import build_artifact, load_manifest
 from armillary.paths import ROOT
 from armillary.tools import apt
+from support.ports import free_ports
 from support.waiting import until
 
 ADMIN = "admin"
@@ -161,7 +161,7 @@ def broker(
     """
     folder.mkdir(parents=True, exist_ok=True)
     jars = build_artifact(load_manifest(ROOT).get("kafka")).bin_dir / "kafka"
-    client, internal, controller = _free_ports(3)
+    client, internal, controller = free_ports(3)
     secured = users is not None
     passwords = {**users, ADMIN: PASSWORD} if users is not None else {}
     settings = {
@@ -237,12 +237,3 @@ def _java() -> str:
     found = shutil.which("java")
     assert found
     return found
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nothing listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

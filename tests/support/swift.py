@@ -14,7 +14,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from armillary.artifacts import build_artifact, load_manifest
 from armillary.objectstore.access import Access
 from armillary.objectstore.access import Key as AccessKey
 from armillary.paths import ROOT
+from support.ports import free_ports
 from support.waiting import until
 
 ROLE = ROOT / "ansible" / "roles" / "objectstore"
@@ -201,7 +201,7 @@ def serve(
         home: the directory of another Swift than the locked one, with `bin` and `lib`.
         settings: variables of the role, to have other values.
     """
-    ports = _free_ports(len(SERVERS))
+    ports = free_ports(len(SERVERS))
     keys = {name: Key(f"{ACCOUNT}:{name}", f"secret-of-{name}") for name in ("operator", *accounts)}
     known = {
         **_role("defaults"),
@@ -312,11 +312,3 @@ def _module() -> ModuleType:
 def _role(folder: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((ROLE / folder / "main.yml").read_text())
     return found
-
-
-def _free_ports(count: int) -> list[int]:
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in taken]
-    for each in taken:
-        each.close()
-    return ports

@@ -31,6 +31,7 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
 )
 from support.inventory import Inventory
+from support.ports import free_ports
 from support.waiting import until
 
 from armillary import secrets as kept
@@ -115,8 +116,7 @@ def clients(cluster: Cluster, inventory: Inventory, paths: ClusterPaths) -> Iter
         return
     except OSError:
         pass
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     way = ["ssh", "-F", str(paths.ssh_config), "-N", "-D", f"127.0.0.1:{port}", first.name]
     with subprocess.Popen(way) as tunnel:
         try:
