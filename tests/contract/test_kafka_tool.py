@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from support.waiting import until
 
 from armillary.paths import ROOT
 
-TOOL = ROOT / "ansible" / "roles" / "kafka" / "files" / "armillary-kafka"
+FILES = ROOT / "ansible" / "roles" / "kafka" / "files"
+TOOL = FILES / "armillary-kafka"
 SECONDS = 30.0
 ALERTS = {
     "name": "alerts",
@@ -48,12 +48,13 @@ class Tool:
 
     def __init__(self, kafka: Broker) -> None:
         self.settings = kafka.folder / "tool.json"
-        package = find_spec("kafka")
-        assert package is not None and package.origin is not None
+        # As the role brings it to hosts.
+        library = str(kafka.folder / "kafka-python.zip")
+        subprocess.run([sys.executable, FILES / "pack.py", library], check=True, timeout=60)
         self.settings.write_text(
             json.dumps(
                 {
-                    "library": str(Path(package.origin).parents[1]),
+                    "library": library,
                     "id": 1,
                     "unit": "armillary-kafka-of-tests",
                     "directory": str(kafka.folder),
@@ -74,7 +75,8 @@ class Tool:
 
     def run(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, TOOL, *arguments],
+            # Of the host's own packages it sees none.
+            [sys.executable, "-IS", TOOL, *arguments],
             input=given,
             capture_output=True,
             text=True,
