@@ -224,6 +224,13 @@ def in_sync_of(topic: KafkaTopic, brokers: int) -> int:
     return topic.min_insync_replicas or max(1, replicas_of(topic, brokers) - 1)
 
 
+def _listed_twice(listed: Sequence[object], places: Sequence[Path]) -> Iterator[Finding]:
+    """Name each entry of a list that stands in it before."""
+    for index, each in enumerate(listed):
+        if each in listed[:index]:
+            yield Finding(places[index], f"`{each}` is listed twice", "take one of the two out")
+
+
 # --- networks ---------------------------------------------------------------------------------
 
 
@@ -632,13 +639,9 @@ def _lists_have_no_twins(draft: Draft) -> Iterator[Finding]:
         return
     for key in ("allow_from", "dns_servers"):
         listed = getattr(draft.openstack, key)
-        for index, each in enumerate(listed):
-            if each in listed[:index]:
-                yield Finding(
-                    ("openstack", key, index),
-                    f"`{each}` is listed twice",
-                    "take one of the two out",
-                )
+        yield from _listed_twice(
+            listed, [("openstack", key, index) for index in range(len(listed))]
+        )
 
 
 def _open_to_somebody(draft: Draft) -> Iterator[Finding]:
@@ -905,15 +908,11 @@ def _kafka_users_make_sense(draft: Draft) -> Iterator[Finding]:
     if not draft.kafka:
         return
     path: Path = ("components", "kafka", "users")
-    names: list[str] = []
-    for index, user in enumerate(draft.kafka.users):
-        if user.name in names:
-            yield Finding(
-                (*path, index, "name"),
-                f"`{user.name}` is listed twice",
-                "take one of the two out",
-            )
-        names.append(user.name)
+    users = draft.kafka.users
+    yield from _listed_twice(
+        [user.name for user in users], [(*path, index, "name") for index in range(len(users))]
+    )
+    for index, user in enumerate(users):
         if user.name in KAFKA_NAMES:
             yield Finding(
                 (*path, index, "name"),
@@ -959,10 +958,8 @@ def _users_make_sense(draft: Draft) -> Iterator[Finding]:
             (*path, "users"), "nobody could log in", "add a user: `users: [{name: astronomer}]`"
         )
     for key, names in (("users", users), ("admins", list(draft.authenticator.admins))):
-        for index, name in enumerate(names):
-            where: Path = (*path, key, index, "name") if key == "users" else (*path, key, index)
-            if name in names[:index]:
-                yield Finding(where, f"`{name}` is listed twice", "take one of the two out")
+        last = ("name",) if key == "users" else ()
+        yield from _listed_twice(names, [(*path, key, index, *last) for index in range(len(names))])
     for index, name in enumerate(draft.authenticator.admins):
         if name not in users:
             hint = closest(name, users)

@@ -93,7 +93,7 @@ def check() -> None:
         client("nobody"),
         client(None, security__protocol="SSL"),
         client(None, security__protocol="PLAINTEXT"),
-        client("observatory", ssl__ca__location="/etc/ssl/certs/ca-certificates.crt"),
+        client("observatory", ssl__ca__location="probe"),
     ):
         refused(send(settings, value))
     brokers = AdminClient(client("admin")).list_topics(timeout=SECONDS).brokers
