@@ -11,11 +11,12 @@ import yaml
 from armillary.bundle.use import host_packages
 from armillary.clouds.contract import Cloud
 from armillary.files import write
-from armillary.models.cluster import Cluster
+from armillary.models.cluster import Cluster, Host
 from armillary.models.rules import (
     DATA_MOUNT,
     EXPORTS,
     HOMES,
+    KAFKA_MOUNT,
     OBJECTS,
     OPERATOR,
     in_sync_of,
@@ -166,17 +167,18 @@ def _kafka(cluster: Cluster, output: Mapping[str, Any]) -> dict[str, Any]:
     if kafka is None:
         return {}
     found = output["hosts"]
-    brokers = [host.name for host in cluster.brokers() if host.name in found]
+    brokers = [host for host in cluster.brokers() if host.name in found]
     count = len(cluster.brokers())
     return {
         "brokers": {
-            name: {
+            host.name: {
                 "id": number,
-                "address": found[name]["address"],
-                "outside": found[name].get("floating_ip"),
-                "rack": found[name].get("zone"),
+                "address": found[host.name]["address"],
+                "outside": found[host.name].get("floating_ip"),
+                "rack": found[host.name].get("zone"),
+                "volume_mib": _room(host, KAFKA_MOUNT),
             }
-            for number, name in enumerate(brokers, start=1)
+            for number, host in enumerate(brokers, start=1)
         },
         "topics": [
             {
@@ -193,6 +195,11 @@ def _kafka(cluster: Cluster, output: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "users": [user.model_dump(mode="json") for user in kafka.users],
     }
+
+
+def _room(host: Host, mount: str) -> int:
+    """Return the size of a host's volume (MiB)."""
+    return next(one.size.mib for one in host.volumes.values() if one.mount == mount)
 
 
 def bootstrap(cluster: Cluster) -> str:

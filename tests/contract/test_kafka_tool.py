@@ -59,6 +59,7 @@ class Tool:
                     "unit": "armillary-kafka-of-tests",
                     "directory": str(kafka.folder),
                     "is_volume": False,
+                    "volume_mib": 0,
                     "least_mib": 1,
                     "due": str(kafka.folder / "due"),
                     "remembered": str(kafka.folder / "remembered.json"),
@@ -177,7 +178,16 @@ def test_a_full_volume_is_told(kafka: Broker, tool: Tool) -> None:
     full = tool.run("room")
     assert full.returncode == 1
     assert "are kept so that Kafka can stop and start in good order" in full.stderr
-    tool.change(least_mib=1, is_volume=True)
+    # A quota that statvfs does not tell of.
+    tool.change(least_mib=1, volume_mib=4096)
+    assert tool.run("room").returncode == 0
+    with (kafka.folder / "filler").open("wb") as filler:
+        os.posix_fallocate(filler.fileno(), 0, 64 << 20)
+        tool.change(least_mib=1, volume_mib=64)
+        full = tool.run("room")
+    assert full.returncode == 1
+    assert "are kept so that Kafka" in full.stderr
+    tool.change(least_mib=1, volume_mib=0, is_volume=True)
     unmounted = tool.run("room")
     assert unmounted.returncode == 1
     assert "is not mounted" in unmounted.stderr

@@ -56,6 +56,7 @@ def test_brokers_know_each_other_and_what_is_to_be_there(paths: ClusterPaths) ->
         "address": "10.77.0.16",
         "outside": None,
         "rack": "zone-1",
+        "volume_mib": 100 * 1024,
     }
     assert told["topics"] == [
         {
