@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
 
 from rich.console import Console
 
@@ -20,15 +22,15 @@ from armillary.report.progress import Progress, duration
 from armillary.sandbox import container, guest, state
 from armillary.sandbox.checks import checks, go_directly
 from armillary.tools.ansible import PlaybookError, play
-from armillary.tools.process import CommandError
+from armillary.tools.process import CommandError, beside
 
 SETTLE_SECONDS = 180.0
 """How long after a start services may take to hear of each other."""
 STAGES = (
     ("machine", "Prepare this machine", 50.0),
-    ("guest", "Build the guest image", 75.0),
     ("container", "Make the container", 10.0),
-    ("configure", "Configure OpenStack (Ansible)", 320.0),
+    ("configure", "Configure OpenStack (Ansible)", 380.0),
+    ("guest", "Have the guest image", 5.0),
     ("answers", "Wait until all of it answers", 30.0),
 )
 
@@ -79,28 +81,29 @@ def _up(console: Console) -> int:
         )
         return _configure(paths, progress.say, settled=not started)
 
-    steps: dict[str, Callable[[], bool]] = {
-        "machine": machine,
-        "guest": lambda: guest.ensure(progress.say),
-        "container": make,
-        "configure": configure,
-        "answers": lambda: _wait(paths, progress.say),
-    }
+    def do(name: str, step: Callable[[], bool]) -> None:
+        try:
+            with progress.stage(name) as line:
+                line.outcome = "changed" if step() else "unchanged"
+        except KeyboardInterrupt:
+            raise CommandFailed(
+                f"Stopped in stage `{name}`. Nothing is lost; to go on: uv run invoke sandbox up"
+            ) from None
+        except (RuntimeError, LookupError) as error:
+            log = f"\nThe whole log: {error.log}" if isinstance(error, PlaybookError) else ""
+            raise CommandFailed(
+                f"Stage `{name}` failed: {error}{log}\n"
+                "To go on once it is mended: uv run invoke sandbox up"
+            ) from error
+
     with progress.run(STAGES), locked(paths):
-        for name, step in steps.items():
-            try:
-                with progress.stage(name) as line:
-                    line.outcome = "changed" if step() else "unchanged"
-            except KeyboardInterrupt:
-                raise CommandFailed(
-                    f"Stopped in stage `{name}`. Nothing is lost; to go on: uv run invoke sandbox up"
-                ) from None
-            except (RuntimeError, LookupError) as error:
-                log = f"\nThe whole log: {error.log}" if isinstance(error, PlaybookError) else ""
-                raise CommandFailed(
-                    f"Stage `{name}` failed: {error}{log}\n"
-                    "To go on once it is mended: uv run invoke sandbox up"
-                ) from error
+        do("machine", machine)
+        # dpkg keeps one processor busy for minutes: the other has time for the image.
+        with beside(guest.ensure) as building:
+            do("container", make)
+            do("configure", configure)
+            do("guest", lambda: _image(paths, progress.say, building))
+        do("answers", lambda: _wait(paths, progress.say))
     spent = duration(sum(line.seconds for line in progress.lines))
     console.print(f"\n[green]The sandbox is up[/] ({spent}).")
     table = wide(console)
@@ -112,20 +115,46 @@ def _up(console: Console) -> int:
 
 def _configure(paths: ClusterPaths, say: Callable[[str], None], *, settled: bool) -> bool:
     """Run the playbook, unless all it works from is the same and what should be well by now is."""
-    record, wanted = paths.root / "configured", state.configured_from(paths)
-    made = container.created_at()
-    same = record.exists() and record.read_text() == f"{wanted} {made}\n"
-    if same and not (settled and any(check.ok is not True for check in checks(paths))):
+    record, wanted = paths.root / "configured", _made_from(paths)
+    if _says(record, wanted) and not (
+        settled and any(check.ok is not True for check in checks(paths))
+    ):
         return False
+    _play("site", paths, say)
+    write(record, wanted)
+    return True
+
+
+def _image(paths: ClusterPaths, say: Callable[[str], None], building: Future[bool]) -> bool:
+    """Wait until the guest image is built, and have Glance have it; return whether that was to be done."""
+    record, wanted = paths.root / "uploaded", _made_from(paths)
+    if not building.done():
+        say("waiting until it is built")
+    building.result()
+    if _says(record, wanted):
+        return False
+    _play("image", paths, say)
+    write(record, wanted)
+    return True
+
+
+def _made_from(paths: ClusterPaths) -> str:
+    """Return what a record says of a sandbox made from all that it is made from now."""
+    return f"{state.configured_from(paths)} {container.created_at()}\n"
+
+
+def _says(record: Path, wanted: str) -> bool:
+    return record.exists() and record.read_text() == wanted
+
+
+def _play(name: str, paths: ClusterPaths, say: Callable[[str], None]) -> None:
     play(
-        "sandbox/site.yml",
+        f"sandbox/{name}.yml",
         inventory=paths.inventory,
         private=paths.root / "ansible",
         secrets=paths.secrets,
         on_task=say,
     )
-    write(record, f"{wanted} {made}\n")
-    return True
 
 
 def _wait(paths: ClusterPaths, say: Callable[[str], None]) -> bool:

@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from armillary.images.settings import debian_archives
@@ -42,7 +41,7 @@ def files() -> dict[str, str]:
     }
 
 
-def ensure(say: Callable[[str], None]) -> bool:
+def ensure() -> bool:
     """Have the image in the cache; return whether it had to be built.
 
     Raises:
@@ -53,22 +52,20 @@ def ensure(say: Callable[[str], None]) -> bool:
     if folder.is_dir():
         return False
     if missing := apt.missing(PACKAGES):
-        say("installing what builds disk images")
         apt.update()
         apt.install(missing)
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
     try:
-        _build(work, say)
+        _build(work)
         os.rename(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return True
 
 
-def _build(work: Path, say: Callable[[str], None]) -> None:
+def _build(work: Path) -> None:
     tree, raw = work / "root", work / "disk.raw"
-    say("building the guest image: Debian packages")
     mmdebstrap.tarball(
         tree,
         suite=apt.SUITE,
@@ -77,7 +74,6 @@ def _build(work: Path, say: Callable[[str], None]) -> None:
         apt_options=[option.rstrip(";") for option in apt_config.acquire_options()],
         hooks=[f'{SOURCE / "customize.sh"} "$1" {work}'],
     )
-    say("building the guest image: file system")
     with raw.open("wb") as stream:
         stream.truncate(SIZE_MIB * 2**20)
     lazy = "lazy_itable_init=1,lazy_journal_init=1"

@@ -6,13 +6,20 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 TAIL_LINES = 20
+T = TypeVar("T")
+_called_off: ContextVar[threading.Event | None] = ContextVar("called_off", default=None)
+"""Set when what runs beside something else (`beside`) is not wanted any more."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,10 @@ class CommandTimeout(RuntimeError):
         super().__init__(
             f"`{' '.join(completed.argv)}` was stopped after {limit:.0f} s:\n{tail(completed)}"
         )
+
+
+class CommandCalledOff(RuntimeError):
+    """A program that ran beside something else was stopped, with all its children, because that failed."""
 
 
 class CommandMissing(RuntimeError):
@@ -86,8 +97,10 @@ def run(
     Raises:
         CommandError: exit code other than 0, with `check`.
         CommandTimeout: not done within `timeout`.
+        CommandCalledOff: it ran `beside` a block that failed.
         CommandMissing: no such program.
     """
+    _go_on()
     started = time.monotonic()
     try:
         process = subprocess.Popen(
@@ -125,6 +138,32 @@ def run(
     if check and completed.returncode != 0:
         raise CommandError(completed)
     return completed
+
+
+@contextmanager
+def beside(work: Callable[[], T]) -> Iterator[Future[T]]:
+    """Do some work in a thread while the block runs; the block's end waits for it.
+
+    Where the block fails, or is interrupted, the programs that the work runs are ended, and no other is begun.
+    """
+    called_off = threading.Event()
+
+    def in_thread() -> T:
+        _called_off.set(called_off)
+        return work()
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(in_thread)
+        except BaseException:
+            called_off.set()
+            raise
+
+
+def _go_on() -> None:
+    called_off = _called_off.get()
+    if called_off is not None and called_off.is_set():
+        raise CommandCalledOff("What this was wanted for has failed.")
 
 
 def start_daemon(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> int:
@@ -184,6 +223,7 @@ def _pump(
             left = deadline - time.monotonic()
             if left <= 0:
                 return True
+            _go_on()
             for key, _ in selector.select(min(left, 1.0)):
                 if key.data == "stdin":
                     assert process.stdin is not None
