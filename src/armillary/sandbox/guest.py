@@ -25,7 +25,7 @@ LABEL = "armillary-root"
 def key() -> str:
     """Return the content key of the image's recipe (hex, 12 characters)."""
     digest = hashlib.sha256(f"{apt.SUITE} {SIZE_MIB} {LABEL}".encode())
-    for name in ("packages.txt", "customize.sh"):
+    for name in ("packages.txt", "prepare.sh", "customize.sh"):
         digest.update(b"\0" + (SOURCE / name).read_bytes())
     return digest.hexdigest()[:12]
 
@@ -73,6 +73,7 @@ def _build(work: Path) -> None:
         archives=debian_archives(apt.SUITE),
         apt_options=[option.rstrip(";") for option in apt_config.acquire_options()],
         hooks=[f'{SOURCE / "customize.sh"} "$1" {work}'],
+        early=[f'{SOURCE / "prepare.sh"} "$1"'],
     )
     with raw.open("wb") as stream:
         stream.truncate(SIZE_MIB * 2**20)

@@ -27,6 +27,7 @@ def tarball(
     archives: Sequence[str],
     apt_options: Sequence[str],
     hooks: Sequence[str],
+    early: Sequence[str] = (),
     on_line: Callable[[str], None] | None = None,
 ) -> None:
     """Write a minimal Debian with apt as a tar file or a directory.
@@ -38,6 +39,7 @@ def tarball(
         archives: lines of sources.list.
         apt_options: lines of apt.conf, for the run and left in the result.
         hooks: shell lines run at the end; $1 is the root directory.
+        early: the same, before the packages are added.
         on_line: called with each line mmdebstrap prints.
 
     Raises:
@@ -50,6 +52,7 @@ def tarball(
             f"--include={','.join(packages)}",
             *(f"--aptopt={each}" for each in apt_options),
             *(f"--dpkgopt={each}" for each in EXCLUDED),
+            *(f"--essential-hook={each}" for each in early),
             *(f"--customize-hook={each}" for each in hooks),
             suite,
             str(target),
