@@ -73,6 +73,8 @@ def _build(work: Path) -> None:
         archives=debian_archives(apt.SUITE),
         apt_options=[option.rstrip(";") for option in apt_config.acquire_options()],
         hooks=[f'{SOURCE / "customize.sh"} "$1" {work}'],
+        # A quarter of what a host's first packages take is fetching them, where processors are emulated.
+        keep_lists=True,
         early=[f'{SOURCE / "prepare.sh"} "$1"'],
     )
     with raw.open("wb") as stream:

@@ -28,6 +28,7 @@ def tarball(
     apt_options: Sequence[str],
     hooks: Sequence[str],
     early: Sequence[str] = (),
+    keep_lists: bool = False,
     on_line: Callable[[str], None] | None = None,
 ) -> None:
     """Write a minimal Debian with apt as a tar file or a directory.
@@ -40,6 +41,7 @@ def tarball(
         apt_options: lines of apt.conf, for the run and left in the result.
         hooks: shell lines run at the end; $1 is the root directory.
         early: the same, before the packages are added.
+        keep_lists: leave the lists of packages in it.
         on_line: called with each line mmdebstrap prints.
 
     Raises:
@@ -54,6 +56,7 @@ def tarball(
             *(f"--dpkgopt={each}" for each in EXCLUDED),
             *(f"--essential-hook={each}" for each in early),
             *(f"--customize-hook={each}" for each in hooks),
+            *(["--skip=cleanup/apt/lists"] if keep_lists else []),
             suite,
             str(target),
             *archives,
