@@ -38,6 +38,7 @@ TARGETS: Mapping[str, Target] = {
     "spawn_p50": Target("a user's server, warm: p50 of 20", 10, "s"),
     "spawn_p95": Target("a user's server, warm: p95 of 20", 20, "s"),
     "sandbox_up": Target("first `sandbox up`, empty caches", 480, "s"),
+    "sandbox_cached": Target("first `sandbox up`, images cached", 480, "s"),
     "os_doctor": Target("OpenStack: `doctor`", 10, "s"),
     "os_apply": Target("OpenStack: Terraform, three servers, nothing there before", 60, "s"),
     "os_ssh": Target("OpenStack: from a server's making to ssh, processors emulated", 90, "s"),
