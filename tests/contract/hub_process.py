@@ -17,6 +17,7 @@ from typing import Any
 import requests
 from jupyterhub_chart import ROOT, Object, one, render
 
+from armillary.building import locked
 from armillary.paths import cache_home
 
 START_LIMIT = 60.0
@@ -48,20 +49,26 @@ def hub_python() -> Path:
     key = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     environment = cache_home() / "tests" / f"hub-{key}"
     done = environment / "done"
-    if not done.exists():
-        uv = os.environ.get("UV") or shutil.which("uv")
-        assert uv, "uv, which this project is run with, is not on the PATH"
-        python = environment / "bin" / "python"
-        subprocess.run(
-            [uv, "venv", "--quiet", "--clear", "--python", "3.11", str(environment)], check=True
-        )
-        subprocess.run(
-            # As the image does it: what the lock leaves out stays out.
-            [uv, "pip", "sync", "--quiet", "--python", python, "--require-hashes", lock],
-            check=True,
-        )
-        done.touch()
+    environment.parent.mkdir(parents=True, exist_ok=True)
+    with locked(environment.parent / "lock"):
+        if not done.exists():
+            _install(lock, environment)
+            done.touch()
     return environment / "bin" / "python"
+
+
+def _install(lock: Path, environment: Path) -> None:
+    uv = os.environ.get("UV") or shutil.which("uv")
+    assert uv, "uv, which this project is run with, is not on the PATH"
+    python = environment / "bin" / "python"
+    subprocess.run(
+        [uv, "venv", "--quiet", "--clear", "--python", "3.11", str(environment)], check=True
+    )
+    subprocess.run(
+        # As the image does it: what the lock leaves out stays out.
+        [uv, "pip", "sync", "--quiet", "--python", python, "--require-hashes", lock],
+        check=True,
+    )
 
 
 def lay_out(content: Object, directory: Path) -> Path:

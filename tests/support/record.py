@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 
 VARIABLE = "ARMILLARY_TEST_RECORD"
+WORKER = "PYTEST_XDIST_WORKER"
 SUFFIX = ".jsonl"
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Add a test's outcome: that of its body, or of what failed or was skipped around it."""
     path = os.environ.get(VARIABLE)
-    if path is None or (report.when != "call" and report.passed):
+    # What a worker of pytest-xdist reports, its controller reports again.
+    if path is None or WORKER in os.environ or (report.when != "call" and report.passed):
         return
     entry = {
         "test": report.nodeid,

@@ -38,14 +38,16 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep these runs out of the record of the run that this test is part of."""
     monkeypatch.delenv("ARMILLARY_TEST_RECORD", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
 
-def _pytest(target: Path, record: Path | None = None) -> Completed:
+def _pytest(target: Path, record: Path | None = None, *arguments: str) -> Completed:
     path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
     return run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "support.record", "-c", os.devnull),
             *(f"--rootdir={target.parent}", "-p", "no:cacheprovider", str(target)),
+            *arguments,
         ],
         timeout=60,
         env={"PYTHONPATH": path} | ({"ARMILLARY_TEST_RECORD": str(record)} if record else {}),
@@ -75,3 +77,12 @@ def test_a_record_of_nothing_but_good_is_good(tmp_path: Path) -> None:
     shown = _pytest(record)
     assert shown.returncode == 0
     assert shown.stdout.splitlines()[-1].startswith("1 passed")
+
+
+@pytest.mark.usefixtures("apart")
+def test_what_several_processes_report_is_recorded_once(tmp_path: Path) -> None:
+    record = tmp_path / "all.jsonl"
+    (tmp_path / "test_one.py").write_text(TESTS)
+    _pytest(tmp_path / "test_one.py", record, "--numprocesses=2")
+    names = [json.loads(line)["test"].rpartition("::")[2] for line in record.read_text().splitlines()]
+    assert sorted(names) == ["test_bad", "test_good", "test_left_out", "test_without_ground"]

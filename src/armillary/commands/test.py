@@ -48,7 +48,9 @@ def test(
     """
     suites: dict[str, list[str]] = {}
     if unit or not verify:
-        suites["unit"] = ["tests/unit", "tests/contract", "-m", "not slow"]
+        # A process for each processor; tests of one file share what they start, and stay together.
+        beside = ["--numprocesses=auto", "--dist=loadfile"]
+        suites["unit"] = ["tests/unit", "tests/contract", "-m", "not slow", *beside]
     context = load(cloud, cluster)
     code, left_out = GOOD, ""
     if verify or not unit:
