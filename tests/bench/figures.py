@@ -42,6 +42,7 @@ TARGETS: Mapping[str, Target] = {
     "os_doctor": Target("OpenStack: `doctor`", 10, "s"),
     "os_apply": Target("OpenStack: Terraform, three servers, nothing there before", 60, "s"),
     "os_ssh": Target("OpenStack: from a server's making to ssh, processors emulated", 90, "s"),
+    "os_ssh_three": Target("the same, three servers at once, the last of them", 90, "s"),
     "os_up": Target("OpenStack: first `up` to registry and NFS, processors emulated", 900, "s"),
     "os_down": Target("OpenStack: `down`", 60, "s"),
     "os_left": Target("OpenStack: left after `down --with-data`", 0, "things"),

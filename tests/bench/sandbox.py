@@ -11,13 +11,14 @@ from datetime import datetime
 from pathlib import Path
 
 import yaml
+from support.guest import guest
 from support.lab import COMMAND, Running
 from support.servers import ServerLab
 
 from armillary.paths import ROOT
 from armillary.sandbox import container
 from armillary.sandbox.checks import NONE, connect, go_directly, is_up
-from armillary.sandbox.state import ADMIN, admin_clouds_file, clouds_file, sandbox_paths
+from armillary.sandbox.state import ADMIN, MEMBER, admin_clouds_file, clouds_file, sandbox_paths
 from armillary.tools.process import run
 from bench.figures import Report
 from bench.machine import empty_caches
@@ -42,6 +43,14 @@ class Bench:
         """All that is looked at before anything is made."""
         self.report.add("os_doctor", self.lab.invoke("doctor").seconds)
 
+    def server(self, work: Path) -> None:
+        """One server, by the API alone."""
+        with (
+            connect(clouds_file(sandbox_paths()), MEMBER["cloud"]) as member,
+            guest(member, work, f"{NAME}-one") as found,
+        ):
+            self.report.add("os_ssh", found.seconds)
+
     def up(self) -> None:
         """The first `up`, as far as hosts go, and its parts: Terraform, then the boot of servers."""
         started = time.monotonic()
@@ -51,7 +60,7 @@ class Bench:
             self.report.add(
                 "os_apply", when(running, WAITS) - when(running, "terraform plan, data")
             )
-        self.report.add("os_ssh", self._ssh())
+        self.report.add("os_ssh_three", self._ssh())
         self.report.add("os_up", seconds)
 
     def _ssh(self) -> float:
@@ -101,6 +110,7 @@ def measure(report: Report, work: Path, *, cold: bool) -> None:
     bench = Bench(lab, report)
     try:
         report.step("doctor", bench.doctor)
+        report.step("one server", lambda: bench.server(work))
         report.step("up to registry and NFS", bench.up)
         report.step("down", bench.down)
     finally:
