@@ -84,5 +84,7 @@ def test_what_several_processes_report_is_recorded_once(tmp_path: Path) -> None:
     record = tmp_path / "all.jsonl"
     (tmp_path / "test_one.py").write_text(TESTS)
     _pytest(tmp_path / "test_one.py", record, "--numprocesses=2")
-    names = [json.loads(line)["test"].rpartition("::")[2] for line in record.read_text().splitlines()]
+    names = [
+        json.loads(line)["test"].rpartition("::")[2] for line in record.read_text().splitlines()
+    ]
     assert sorted(names) == ["test_bad", "test_good", "test_left_out", "test_without_ground"]
