@@ -224,13 +224,17 @@ def test_the_credential_opens_its_containers_and_nothing_else(
 
 
 def test_an_object_by_s3(lab: ServerLab, member: Connection, paths: ClusterPaths) -> None:
-    made = _credentials(lab)["s3"]
-    url = member.endpoint_for("object-store").split("/v1/")[0]
-    s3 = S3(url, made["access"], made["secret"], "RegionOne", str(paths.pki / "ca.crt"))
+    """Each account that cluster.yml names has keys of its own."""
+    url, authority = member.endpoint_for("object-store").split("/v1/")[0], str(paths.pki / "ca.crt")
+    alerts, spark = (
+        S3(url, keys["access"], keys["secret"], "RegionOne", authority)
+        for keys in (_credentials(lab)["s3"][name] for name in ("alerts", "spark"))
+    )
+    assert alerts.access != spark.access
     data = os.urandom(2**20)
-    assert s3.call("PUT", f"/{NAME}-archive/spectrum", data).status_code == 200
-    assert s3.call("GET", f"/{NAME}-archive/spectrum").content == data
-    assert s3.call("DELETE", f"/{NAME}-archive/spectrum").status_code == 204
+    assert alerts.call("PUT", f"/{NAME}-archive/spectrum", data).status_code == 200
+    assert spark.call("GET", f"/{NAME}-archive/spectrum").content == data
+    assert alerts.call("DELETE", f"/{NAME}-archive/spectrum").status_code == 204
 
 
 def test_a_larger_number_grows_the_homes_while_they_are_in_use(lab: ServerLab) -> None:
