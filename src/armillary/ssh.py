@@ -36,6 +36,10 @@ def write_config(paths: ClusterPaths, output: Mapping[str, Any]) -> None:
                 "GlobalKnownHostsFile /dev/null",
                 "StrictHostKeyChecking yes",
                 "PreferredAuthentications publickey",
+                # A host that is gone in mid-session is noticed after two minutes, and not when TCP gives up.
+                "ConnectTimeout 60",
+                "ServerAliveInterval 15",
+                "ServerAliveCountMax 8",
             ]
         )
     )

@@ -20,7 +20,7 @@ from armillary.models.cluster import Cluster
 from armillary.models.endpoints import Endpoints
 from armillary.paths import ROOT, ClusterPaths
 from armillary.tools.incus import exec_in, incus, instances, query, server
-from armillary.tools.process import CommandError, Completed, run
+from armillary.tools.process import CommandError, CommandTimeout, Completed, run
 from support.hub import HubSession
 from support.inventory import Inventory
 from support.kube import Kube
@@ -224,7 +224,7 @@ class Lab:
         """Tell whether a program on a host ends well."""
         try:
             self.on_host(host, *argv)
-        except CommandError:
+        except (CommandError, CommandTimeout):
             return False
         return True
 

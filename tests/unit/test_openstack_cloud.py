@@ -57,6 +57,7 @@ def test_hosts_are_reached_through_the_bastion_and_it_directly(tmp_path: Path) -
     worker = text[text.index("Host worker-1") : text.index("Host *")]
     services = text[text.index("Host services-1") : text.index("Host worker-1")]
     assert "ProxyJump services-1" in worker
+    assert "ServerAliveInterval" in text, "what is gone in mid-session would be waited for"
     assert "ProxyJump" not in services
     assert "StrictHostKeyChecking yes" in text
     assert paths.ssh_config.stat().st_mode & 0o077 == 0
