@@ -89,7 +89,8 @@ def test_a_quota_that_shrinks_in_mid_apply(
             assert running.wait(MINUTES) == 1
         finally:
             admin.compute.update_quota_set(project, instances=before)
-    assert "Quota exceeded for instances" in broken_off(lab, running.output)
+    broken_off(lab, running.output)
+    assert "Quota exceeded for instances" in running.output
     assert "`invoke doctor` says what is wanted" in running.output
 
 

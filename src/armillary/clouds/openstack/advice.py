@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from openstack.connection import Connection
 from openstack.exceptions import SDKException
@@ -37,6 +38,9 @@ _KNOWN = (
 )  # fmt: skip
 
 
+NO_REASON = "the cloud gives no reason"
+
+
 def advice(wrong: str) -> str:
     """Return what to do about an error, by its text; empty where nothing is known of it."""
     return next((text for mark, text in _KNOWN if re.search(mark, wrong, re.IGNORECASE)), "")
@@ -49,11 +53,17 @@ def faults(connection: Connection, mark: str) -> list[str]:
         connection: signed in.
         mark: the cluster's UUID.
     """
+    compute = connection.compute
     try:
         return [
-            f"{server.name}: {(server.fault or {}).get('message') or 'the cloud gives no reason'}"
-            for server in connection.compute.servers(details=True, status="ERROR")
+            # Nova's list leaves out the fault of a server that no host took (it is in cell0); asked for alone it has it.
+            f"{server.name}: {_message(server) or _message(compute.get_server(server.id)) or NO_REASON}"
+            for server in compute.servers(details=True, status="ERROR")
             if mark_of(server) == mark
         ]
     except SDKException as error:
         return [f"(why servers are in ERROR cannot be asked: {error})"]
+
+
+def _message(server: Any) -> str:
+    return str((server.fault or {}).get("message") or "").strip()
