@@ -25,7 +25,8 @@ NAME = "choices"
 RANGE = "10.82.0.0/24"
 HOSTS = ("services-1", "control-1", "worker-1")
 UP = 1800.0
-DEVICE_OF_ROOT = ("sh", "-c", "lsblk -ndo SERIAL /dev/$(lsblk -ndo PKNAME $(findmnt -no SOURCE /))")
+SERIAL_OF_ROOT = ("sh", "-c", "lsblk -nso SERIAL $(findmnt -no SOURCE /) | tail -n 1")
+"""That of the whole disk, whether it has partitions or is one file system."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def test_hosts_start_from_volumes(lab: ServerLab, member: Connection) -> None:
     servers = _servers(member)
     assert set(servers) == set(HOSTS)
     for host, server in servers.items():
-        serial = lab.on_host(host, *DEVICE_OF_ROOT)
+        serial = lab.on_host(host, *SERIAL_OF_ROOT)
         assert serial, "the disk it started from is no volume"
         (boot,) = [volume for volume in _attached(member, server) if volume.startswith(serial)]
         volume = member.block_storage.get_volume(boot)
