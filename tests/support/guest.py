@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +10,12 @@ from pathlib import Path
 
 from openstack.connection import Connection
 
+from armillary.clouds.openstack.console import host_key
 from armillary.tools.process import CommandError, run
 from support.waiting import until
 
 BOOT = 300.0
 """Seconds; processors may be emulated."""
-KEY = re.compile(r"^.*?(ssh-ed25519 \S+)", re.MULTILINE)
-ENDED = "-----END SSH HOST KEY KEYS-----"
 
 
 @dataclass(frozen=True)
@@ -100,16 +98,13 @@ def _host_key(member: Connection, server: str) -> str:
     def console() -> str:
         return str(member.compute.get_server_console_output(server)["output"])
 
-    shown = until(
-        lambda: text if ENDED in (text := console()) else None,
+    return until(
+        lambda: host_key(console()),
         "the host keys on the console",
         BOOT,
         pause=1,
         why=lambda: console()[-2000:],
     )
-    found = KEY.search(shown)
-    assert found is not None, shown
-    return found[1]
 
 
 def _ssh(address: str, identity: Path, hosts: Path) -> Callable[[str], str]:
